@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# SLM-Copilot as a one-apps service appliance: a table of contents. OpenNebula's service.sh sources this file under
+# `set -e` and umask 0077 and calls the service_* functions; what they do is in lib/, one topic a file.
+# shellcheck disable=SC2034 # service.sh reads the ONE_SERVICE_* variables
+
+# Where this file lies in the appliance's folder, or a copy of it in service.d, the rest is beside it or in /opt.
+if [[ -z ${SLM_APPLIANCE_DIR:-} ]]; then
+  SLM_APPLIANCE_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+  [[ -d $SLM_APPLIANCE_DIR/lib ]] || SLM_APPLIANCE_DIR=${SLM_ROOT:-}/opt/slm-copilot/appliance
+fi
+
+for _slm_topic in paths failure stage atomic pending units flavor facts parameter_table parameters service_params threads \
+  model auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy proxy_errors report; do
+  # shellcheck source=/dev/null
+  . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
+done
+unset _slm_topic
+
+ONE_SERVICE_NAME='Service SLM-Copilot - private AI coding assistant on CPUs'
+ONE_SERVICE_VERSION=$(flavor_value SLM_VERSION 0.1.0)
+ONE_SERVICE_BUILD=$(flavor_value SLM_BUILD_ID 0)
+ONE_SERVICE_SHORT_DESCRIPTION='Private AI coding assistant behind an OpenAI-compatible HTTPS API'
+ONE_SERVICE_DESCRIPTION='A language model for coding that runs on this machine'\''s CPUs, without any outside service.
+
+Coding clients connect to https://<address>/v1 with the password as API key. Password, certificate and model are in
+/etc/one-appliance/config (root only). Nginx terminates TLS and checks the password; the engine listens on the
+loopback only.'
+ONE_SERVICE_RECONFIGURABLE=true
+ONE_SERVICE_PARAMS=()
+list_service_parameters
+
+service_install() {
+  run_stage install \
+    load_flavor \
+    install_model \
+    engine_install \
+    install_proxy \
+    install_runtime_folder \
+    write_service_metadata
+}
+
+service_configure() {
+  run_stage configure \
+    load_flavor \
+    validate_parameters \
+    check_tls_mode \
+    resolve_addresses \
+    resolve_model \
+    resolve_threads \
+    resolve_password \
+    configure_tls \
+    configure_proxy \
+    engine_configure
+}
+
+service_bootstrap() {
+  run_stage bootstrap \
+    load_flavor \
+    validate_parameters \
+    resolve_addresses \
+    resolve_model \
+    resolve_threads \
+    resolve_password \
+    engine_start \
+    start_proxy \
+    check_public_readiness \
+    write_report
+}
+
+# Runs after every stage, whatever its outcome.
+service_cleanup() {
+  report_stage_outcome
+}
+
+service_help() {
+  print_parameter_help
+}

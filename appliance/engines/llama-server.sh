@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# Engine llama-server (llama.cpp). The interface is described in README.md beside this file.
+
+SLM_ENGINE_UNIT=slm-engine.service
+SLM_ENGINE_USER=slm-engine
+
+# Tokens read in one turn of the engine's loop. Between turns it starts new clients and lets go of those that left:
+# large values read a prompt a little quicker, small ones keep everybody else from waiting on slow machines.
+SLM_ENGINE_BATCH=64
+# Clients served at once; they share one context (unified KV), so one alone may use all of it.
+SLM_ENGINE_SLOTS=4
+# Prompts of idle clients kept in memory, MiB; the engine's own default of 8 GiB would eat small machines.
+SLM_ENGINE_CACHE_MIB=512
+# A comment on a silent stream, in seconds: clients and proxies give up on a connection without bytes.
+SLM_ENGINE_PING_SECONDS=5
+
+engine_routes() {
+  cat <<'LIST'
+POST /v1/chat/completions /v1/chat/completions
+POST /v1/completions /v1/completions
+GET,HEAD /v1/models /v1/models
+LIST
+}
+
+engine_install() {
+  [[ -x $SLM_ENGINE_DIR/llama-server ]] || fail "$SLM_ENGINE_DIR/llama-server is missing: this image wasn't built completely" || return
+  id -u "$SLM_ENGINE_USER" >/dev/null 2>&1 ||
+    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SLM_ENGINE_USER" || return
+  chown -R root:root "$SLM_ENGINE_DIR" && chmod -R u=rwX,go=rX "$SLM_ENGINE_DIR" || return
+  install_unit_file "$SLM_APPLIANCE_DIR/templates/slm-engine.service" "$SLM_ROOT/etc/systemd/system/$SLM_ENGINE_UNIT" || return
+  reload_units && enable_unit "$SLM_ENGINE_UNIT"
+}
+
+engine_configure() {
+  local environment
+  environment=$(render_engine_environment) || return
+  make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
+  if [[ ! -f $SLM_ENGINE_ENV ]] || ! cmp -s <(printf '%s\n' "$environment") "$SLM_ENGINE_ENV"; then
+    mark_pending engine || return
+  fi
+  printf '%s\n' "$environment" | write_if_changed 0640 "root:$SLM_ENGINE_USER" "$SLM_ENGINE_ENV"
+}
+
+# Only what configure decides; what never changes is in the unit. --threads-batch has no variable of the engine's.
+render_engine_environment() {
+  cat <<ENV
+LLAMA_ARG_MODEL=$SLM_MODEL_PATH
+LLAMA_ARG_ALIAS=$SLM_MODEL_ID
+LLAMA_ARG_CTX_SIZE=${SLM_VALUE[context_size]}
+LLAMA_ARG_TEMPERATURE=${SLM_VALUE[temperature]}
+LLAMA_ARG_THREADS=$SLM_THREADS
+SLM_THREADS_BATCH=$SLM_THREADS_BATCH
+LLAMA_ARG_N_PARALLEL=$SLM_ENGINE_SLOTS
+LLAMA_ARG_BATCH=$SLM_ENGINE_BATCH
+LLAMA_ARG_UBATCH=$SLM_ENGINE_BATCH
+LLAMA_ARG_CACHE_RAM=$SLM_ENGINE_CACHE_MIB
+LLAMA_ARG_SSE_PING_INTERVAL=$SLM_ENGINE_PING_SECONDS
+LLAMA_ARG_THREADS_HTTP=$((SLM_MAX_REQUESTS + 8))
+ENV
+}
+
+# Blocks until the model answers (the unit's ExecStartPost) or the unit has failed.
+engine_start() {
+  local verb=start
+  enable_unit "$SLM_ENGINE_UNIT"
+  if is_pending engine; then
+    verb=restart
+  fi
+  systemctl "$verb" "$SLM_ENGINE_UNIT" || fail "the engine did not become ready: $(last_engine_error)" || return
+  clear_pending engine
+}
+
+last_engine_error() {
+  local line
+  line=$(journalctl --unit "$SLM_ENGINE_UNIT" --lines 50 --output cat 2>/dev/null | grep -E 'error|fail' | grep -v "^$SLM_ENGINE_UNIT" | tail -n 1 || true)
+  printf '%s (journalctl -u %s)\n' "${line:-it said nothing}" "$SLM_ENGINE_UNIT"
+}
+
+engine_stop() {
+  systemctl stop "$SLM_ENGINE_UNIT"
+}
+
+# One try: true when the loaded model answers a completion of one token.
+engine_ready() {
+  local base=http://$SLM_ENGINE_HOST:$SLM_ENGINE_PORT
+  curl -fsS --noproxy '*' --max-time 5 -o /dev/null "$base/health" 2>/dev/null || return
+  curl -fsS --noproxy '*' --max-time 600 -H 'Content-Type: application/json' \
+    -d '{"prompt":"Hello","max_tokens":1,"cache_prompt":false}' "$base/v1/completions" |
+    jq -e '.choices[0].finish_reason != null and .usage.completion_tokens >= 1' >/dev/null
+}
+
+engine_version() {
+  "$SLM_ENGINE_DIR/llama-server" --version 2>&1 | sed -n 's/^version: //p'
+}
+
+# Which of its CPU libraries the running engine chose, such as "zen4" or "haswell".
+engine_cpu_variant() {
+  local pid variant=''
+  pid=$(systemctl show --property MainPID --value "$SLM_ENGINE_UNIT" 2>/dev/null || true)
+  if [[ -n $pid && $pid != 0 ]]; then
+    variant=$(sed -n 's/.*libggml-cpu-\([a-z0-9_]*\)\.so.*/\1/p' "$SLM_PROC/$pid/maps" 2>/dev/null | sed -n 1p)
+  fi
+  printf '%s\n' "${variant:-unknown}"
+}
+
+# engine_bench [ARGUMENT...]   llama-bench on the baked model with the resolved threads, JSON on stdout.
+engine_bench() {
+  "$SLM_ENGINE_DIR/llama-bench" --model "$SLM_MODEL_PATH" --threads "$SLM_THREADS" --output json "$@"
+}

@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Files appear whole or not at all, also across a power cut, and always with an explicit mode: the whole run has
+# umask 0077, under which nginx couldn't read what it must.
+
+# write_atomically MODE OWNER:GROUP PATH   content on stdin. The owner is set only when running as root.
+write_atomically() {
+  local mode=$1 owner=$2 path=$3
+  local folder=${path%/*} name=${path##*/} temporary
+  rm -f "$folder/.$name".??????
+  temporary=$(mktemp "$folder/.$name.XXXXXX") || return
+  if ! { cat >"$temporary" && give "$mode" "$owner" "$temporary" && sync "$temporary" && mv -fT "$temporary" "$path"; }; then
+    rm -f "$temporary"
+    return 1
+  fi
+  sync "$folder"
+}
+
+# write_if_changed MODE OWNER:GROUP PATH   like write_atomically, but leaves an identical file alone.
+# Sets WRITE_CHANGED to true or false.
+write_if_changed() {
+  local mode=$1 owner=$2 path=$3 content
+  content=$(cat && printf x) || return # the x keeps trailing newlines, which $(...) would eat
+  content=${content%x}
+  WRITE_CHANGED=false
+  if [[ -f $path ]] && cmp -s "$path" <(printf '%s' "$content"); then
+    give "$mode" "$owner" "$path"
+    return
+  fi
+  # shellcheck disable=SC2034 # the caller reads it
+  WRITE_CHANGED=true
+  printf '%s' "$content" | write_atomically "$mode" "$owner" "$path"
+}
+
+# give MODE OWNER:GROUP PATH...
+give() {
+  local mode=$1 owner=$2
+  shift 2
+  chmod "$mode" "$@" || return
+  if [[ $EUID -eq 0 && -z $SLM_ROOT ]]; then
+    chown "$owner" "$@"
+  fi
+}
+
+# make_folder MODE OWNER:GROUP PATH   parents are 0755.
+make_folder() {
+  local mode=$1 owner=$2 path=$3
+  [[ -d $path ]] || (umask 0022 && mkdir -p "$path") || return
+  give "$mode" "$owner" "$path"
+}
+
+# link_atomically TARGET LINK   replaces LINK by a symbolic link to TARGET in one step.
+link_atomically() {
+  local target=$1 link=$2 temporary
+  temporary="${link%/*}/.${link##*/}.link"
+  ln -sfnT "$target" "$temporary" && mv -fT "$temporary" "$link" && sync "${link%/*}"
+}

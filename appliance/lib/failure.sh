@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# How a step stops: one line for people, kept so that the console and the MOTD can repeat it.
+
+# one-apps' msg where its service.sh sourced us; the same form where it didn't (unit scripts, tests).
+if ! declare -F msg >/dev/null; then
+  msg() {
+    local kind=$1
+    shift
+    case "$kind" in
+      info) printf '[%s] => INFO: %s\n' "$(date)" "$*" ;;
+      *) printf '[%s] => %s: %s\n' "$(date)" "${kind^^}" "$*" >&2 ;;
+    esac
+    [[ $kind != error ]]
+  }
+fi
+
+# fail REASON: says it, remembers it, returns 1. Write `fail "..." || return` so that it also stops a caller
+# running inside a condition, where bash ignores set -e.
+fail() {
+  local reason=$1
+  remember_failure "$reason"
+  msg error "$reason" || return 1
+}
+
+# The first reason is the cause; what breaks after it is noise.
+remember_failure() {
+  local folder=${SLM_FAILURE_FILE%/*}
+  [[ -d $folder ]] || (umask 0022 && mkdir -p "$folder") || return 0
+  [[ -s $SLM_FAILURE_FILE ]] || printf '%s\n' "$(one_line "$1")" >"$SLM_FAILURE_FILE" || return 0
+}
+
+forget_failure() {
+  rm -f "$SLM_FAILURE_FILE"
+}
+
+# Control characters would let a value draw on the console.
+one_line() {
+  local text=${1//[[:cntrl:]]/ }
+  printf '%s' "${text:0:400}"
+}

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# What is baked into this image: flavor, engine, model.
+
+load_flavor() {
+  [[ -r $SLM_FLAVOR_FILE ]] || fail "$SLM_FLAVOR_FILE is missing: this image wasn't built completely" || return
+  # shellcheck source=/dev/null
+  . "$SLM_FLAVOR_FILE"
+  local name
+  for name in SLM_FLAVOR SLM_VERSION SLM_ENGINE SLM_ENGINE_VERSION SLM_MODEL_ID SLM_MODEL_FILE; do
+    [[ -n ${!name:-} ]] || fail "$SLM_FLAVOR_FILE doesn't set $name: this image wasn't built completely" || return
+  done
+  local engine_file=$SLM_APPLIANCE_DIR/engines/$SLM_ENGINE.sh
+  [[ -r $engine_file ]] || fail "engine '$SLM_ENGINE' isn't built into this image: no $engine_file" || return
+  # shellcheck source=/dev/null
+  . "$engine_file"
+}
+
+# flavor_value NAME DEFAULT   one value without taking over the others; the default where the image isn't built yet.
+flavor_value() {
+  local name=$1 fallback=$2 value=''
+  if [[ -r $SLM_FLAVOR_FILE ]]; then
+    # shellcheck source=/dev/null
+    value=$(. "$SLM_FLAVOR_FILE" && printf '%s' "${!name:-}")
+  fi
+  printf '%s\n' "${value:-$fallback}"
+}

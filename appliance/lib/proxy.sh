@@ -1,0 +1,150 @@
+# shellcheck shell=bash
+# nginx in front of the engine: renders the site, proves it with nginx -t, and only then lets it replace the good one.
+
+# Requests served or waiting at the same time; the engine has a few HTTP threads more, so that /health is answered.
+SLM_MAX_REQUESTS=${SLM_MAX_REQUESTS:-24}
+
+install_proxy() {
+  command -v nginx >/dev/null || fail "nginx is not installed in this image" || return
+  rm -f "$SLM_NGINX_DIR/sites-enabled/default"
+  make_folder 0755 root:root "$SLM_NGINX_SNIPPETS" &&
+    make_folder 0755 root:root "${SLM_ACME_DIR%/*}" &&
+    make_folder 0755 root:root "$SLM_ACME_DIR" &&
+    make_folder 0755 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d" || return
+  write_if_changed 0644 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d/slm-copilot.conf" \
+    <"$SLM_APPLIANCE_DIR/templates/nginx/nginx.service.conf"
+}
+
+configure_proxy() {
+  local auth site
+  auth=$(render_auth_map) && site=$(render_site) || fail "the nginx site could not be rendered" || return
+  make_folder 0755 root:root "$SLM_NGINX_SNIPPETS" && make_folder 0755 root:root "${SLM_NGINX_SITE%/*}" || return
+  rm -f "$SLM_NGINX_DIR/sites-enabled/default"
+  if same_content "$auth" "$SLM_NGINX_AUTH" && same_content "$site" "$SLM_NGINX_SITE"; then
+    give 0600 root:root "$SLM_NGINX_AUTH" && give 0644 root:root "$SLM_NGINX_SITE"
+    return
+  fi
+  check_candidate "$auth" "$site" || return
+  # The two files name the same variable: old beside new is valid too, should the power fail in between.
+  mark_pending nginx &&
+    printf '%s\n' "$auth" | write_atomically 0600 root:root "$SLM_NGINX_AUTH" &&
+    printf '%s\n' "$site" | write_atomically 0644 root:root "$SLM_NGINX_SITE"
+}
+
+# Starts nginx, or has the running one take over what changed; in-flight answers are finished by the old workers.
+start_proxy() {
+  enable_unit nginx.service
+  if ! systemctl is-active --quiet nginx.service; then
+    systemctl reset-failed nginx.service 2>/dev/null || true
+    systemctl start nginx.service || fail "nginx did not start, see journalctl -u nginx" || return
+  elif is_pending nginx; then
+    systemctl reload nginx.service || fail "nginx did not take over its new configuration, see journalctl -u nginx" || return
+  fi
+  clear_pending nginx
+}
+
+# The whole way once, as a client goes it: TLS with verification, nginx, readiness.
+check_public_readiness() {
+  local attempt
+  for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    if curl -fs --max-time 10 --noproxy '*' --cacert "$SLM_TLS_CERT" -o /dev/null "https://localhost:$SLM_HTTPS_PORT/readyz"; then
+      return
+    fi
+    sleep "0.$attempt"
+  done
+  fail "https://localhost/readyz does not answer 200 although engine and nginx run"
+}
+
+# check_candidate AUTH SITE   tests what would be installed inside nginx's own configuration, without touching it.
+check_candidate() {
+  local auth=$1 site=$2 folder answer main status=0
+  folder=$(mktemp -d "$SLM_NGINX_DIR/.slm-copilot-check.XXXXXX") || return
+  main=$folder.conf # beside nginx.conf: relative includes start from there
+  {
+    printf '%s\n' "$auth" >"$folder/auth.conf" &&
+      printf '%s\n' "${site//"$SLM_NGINX_AUTH"/"$folder/auth.conf"}" >"$folder/site.conf" &&
+      sed "s#^\([[:space:]]*include[[:space:]]\+\).*sites-enabled/\*[^;]*;#\1$folder/site.conf;#" \
+        "$SLM_NGINX_DIR/nginx.conf" >"$main" &&
+      answer=$(umask 0027 && nginx -t -q -c "$main" 2>&1)
+  } || status=1
+  rm -rf "$folder" "$main"
+  ((status == 0)) || fail "nginx refuses the new configuration, the previous one stays: $(one_line "${answer:-it could not be written}")"
+}
+
+same_content() {
+  [[ -f $2 && ! -L $2 ]] && cmp -s <(printf '%s\n' "$1") "$2"
+}
+
+# ---- rendering ----------------------------------------------------------------------------------------------------
+
+render_site() {
+  local site common ipv6_https='' ipv6_http='' primary
+  local templates=$SLM_APPLIANCE_DIR/templates/nginx
+  site=$(<"$templates/site.conf.template") || return
+  common=$(<"$templates/common.conf.template") || return
+  primary=$(primary_url_host) || return
+  if has_ipv6; then
+    ipv6_https="    listen [::]:$SLM_HTTPS_PORT ssl default_server;"
+    ipv6_http="    listen [::]:$SLM_HTTP_PORT default_server;"
+  fi
+  local routes errors cors
+  routes=$(render_routes) && errors=$(render_errors) && cors=$(render_cors_origins) || return
+  site=${site//@COMMON@/"$common"}
+  site=${site//@ROUTES@/"$routes"}
+  site=${site//@ERRORS@/"$errors"}
+  site=${site//@CORS_ORIGINS@/"$cors"}
+  site=${site//@LISTEN_HTTPS_IPV6@/"$ipv6_https"}
+  site=${site//@LISTEN_HTTP_IPV6@/"$ipv6_http"}
+  site=${site//@AUTH_FILE@/"$SLM_NGINX_AUTH"}
+  site=${site//@ENGINE_ADDRESS@/"$SLM_ENGINE_HOST:$SLM_ENGINE_PORT"}
+  site=${site//@PRIMARY_HOST@/"$primary"}
+  site=${site//@HTTPS_PORT@/"$SLM_HTTPS_PORT"}
+  site=${site//@HTTP_PORT@/"$SLM_HTTP_PORT"}
+  site=${site//@TLS_CERT@/"$SLM_TLS_CERT"}
+  site=${site//@TLS_KEY@/"$SLM_TLS_KEY"}
+  site=${site//@READY_FILE@/"$SLM_READY_FILE"}
+  site=${site//@READY_NAME@/"${SLM_READY_FILE##*/}"}
+  site=${site//@RUN_DIR@/"$SLM_RUN_DIR"}
+  site=${site//@ACME_DIR@/"$SLM_ACME_DIR"}
+  site=${site//@LOG_DIR@/"$SLM_NGINX_LOG_DIR"}
+  printf '%s\n' "$site"
+}
+
+# The engine says which routes it serves: "METHOD[,METHOD] PUBLIC_PATH ENGINE_PATH", one a line.
+render_routes() {
+  local template methods path engine_path route
+  template=$(<"$SLM_APPLIANCE_DIR/templates/nginx/route.conf.template") || return
+  while read -r methods path engine_path; do
+    route=${template//@PATH@/"$path"}
+    route=${route//@ENGINE_PATH@/"$engine_path"}
+    route=${route//@METHODS@/"${methods//,/, }"}
+    route=${route//@METHODS_REGEX@/"${methods//,/|}"}
+    route=${route//@MAX_REQUESTS@/"$SLM_MAX_REQUESTS"}
+    printf '%s\n\n' "$route"
+  done < <(engine_routes)
+}
+
+# The entries of the map from Origin to the allowed origin.
+render_cors_origins() {
+  local origin
+  if [[ ${SLM_VALUE[cors_origins]} == '*' ]]; then
+    # any scheme: editors run their pages under vscode-webview:// and the like
+    # shellcheck disable=SC2016 # nginx's variable
+    printf '    "~^(null|[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:%%\\[\\]-]+)$" $http_origin;\n'
+    return
+  fi
+  while read -r origin; do
+    # shellcheck disable=SC2016
+    printf '    "%s" $http_origin;\n' "$(canonical_origin "$origin")"
+  done < <(split_origins "${SLM_VALUE[cors_origins]}") | awk '!seen[$0]++'
+}
+
+# As browsers send it: lower case, without the scheme's own port.
+canonical_origin() {
+  local origin=${1,,}
+  case "$origin" in
+    https://*:443) origin=${origin%:443} ;;
+    http://*:80) origin=${origin%:80} ;;
+  esac
+  printf '%s' "$origin"
+}

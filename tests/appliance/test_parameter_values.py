@@ -1,0 +1,249 @@
+"""What is accepted for each parameter, what is refused, and how the refusal reads."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from bash_guest import Guest
+
+from harness.parameters import load_parameters
+
+PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").decode()
+SHOW = 'for label in "${!SLM_VALUE[@]}"; do printf "%s=%s\\n" "$label" "${SLM_VALUE[$label]}"; done'
+
+GOOD = {
+    "ONEAPP_SLM_ADMIN_PASSWORD": ["Abcdefg1", "a.b_c~d+e/f=g-h", "x" * 128],
+    "ONEAPP_SLM_CONTEXT_SIZE": ["512", "8192", "262144"],
+    "ONEAPP_SLM_THREADS": ["0", "1", "1024"],
+    "ONEAPP_SLM_TLS_MODE": ["selfsigned", "letsencrypt", "custom"],
+    "ONEAPP_SLM_TLS_CERT": [PEM, PEM[:40] + "\n" + PEM[40:] + "\n"],
+    "ONEAPP_SLM_TLS_KEY": [base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nMC4=\n").decode()],
+    "ONEAPP_SLM_DOMAIN": ["copilot.example.org", "a.b", "xn--bcher-kva.example", "Copilot.Example.ORG"],
+    "ONEAPP_SLM_CORS_ORIGINS": [
+        "*",
+        "https://ide.example.org",
+        "http://localhost:3000, https://a.example:8443",
+        "https://[2001:db8::1]:9443",
+        ",".join(f"https://h{n}.example" for n in range(32)),
+    ],
+    "ONEAPP_SLM_MODEL_TEMPERATURE": ["0", "0.15", "2", "2.0", "1.999999"],
+}
+BAD = {
+    "ONEAPP_SLM_ADMIN_PASSWORD": [
+        "sh0rt7!",
+        "x" * 129,
+        "with blank1",
+        "quote'quote",
+        'double"quote',
+        "dollar$(id)x",
+        "back`id`tick",
+        "semi;colon1",
+        "newline\nnewline",
+        "back\\slash1",
+        "ümläut-ümläut",
+        "col:on:colon",
+        "{brace}brace",
+        "changeme",
+        "ChangeMe",
+        "PASSWORD",
+        "12345678",
+        "opennebula",
+    ],
+    "ONEAPP_SLM_CONTEXT_SIZE": [
+        "511",
+        "262145",
+        "0",
+        "-1",
+        "8k",
+        "08192",
+        "0x2000",
+        "8192.0",
+        " 8192",
+        "1e4",
+        "8192;id",
+    ],
+    "ONEAPP_SLM_THREADS": ["-1", "1025", "two", "01", "1.5", "a[$(touch /tmp/x)]", "99999999999999999999"],
+    "ONEAPP_SLM_TLS_MODE": [
+        "self-signed",
+        "Selfsigned",
+        "selfsigned letsencrypt",
+        "none",
+        "tls_custom_check; id",
+    ],
+    "ONEAPP_SLM_TLS_CERT": [
+        "no base64 at all!",
+        base64.b64encode(b"hello").decode(),
+        "-----BEGIN CERTIFICATE-----",
+    ],
+    "ONEAPP_SLM_TLS_KEY": ["no base64 at all!", base64.b64encode(b"hello").decode()],
+    "ONEAPP_SLM_DOMAIN": [
+        "localhost",
+        "10.0.0.1",
+        "-a.example",
+        "a..example",
+        "a.example.",
+        "*.example.org",
+        "a_b.example",
+        "https://a.example",
+        "a.example,IP:6.6.6.6",
+        "a.example\nDNS:evil",
+        "x" * 64 + ".example",
+        "a.example;return",
+    ],
+    "ONEAPP_SLM_CORS_ORIGINS": [
+        "ide.example.org",
+        "https://ide.example.org/",
+        "https://ide.example.org/path",
+        "ftp://ide.example.org",
+        "https://",
+        "https://a.example:0",
+        "https://a.example:65536",
+        "https://a.example,*",
+        "https://a.example,,https://b.example",
+        "https://a.example,",
+        'https://a.example" $evil; #',
+        "https://a.example\nhttps://b.example",
+        "https://user@a.example",
+        "https://*.example.org",
+        ",".join(f"https://h{n}.example" for n in range(33)),
+    ],
+    "ONEAPP_SLM_MODEL_TEMPERATURE": [
+        "-0.1",
+        "2.01",
+        "hot",
+        "0,15",
+        ".5",
+        "1.",
+        "1e0",
+        "nan",
+        "inf",
+        "0.15 ",
+        "1;system(1)",
+    ],
+}
+
+
+def configure_with_each(guest: Guest, name: str, values: list[str]) -> list[tuple[int, list[str]]]:
+    """Run the configure stage once a value, in one bash for speed; exit status and what it said, in order."""
+    folder = guest.path("/outcomes")
+    folder.mkdir()
+    (folder / "values").write_bytes(b"".join(value.encode() + b"\0" for value in values))
+    guest.run(
+        """
+n=0
+while IFS= read -r -d '' value; do
+  status=0
+  set +e
+  (
+    set -e
+    trap 'set +e; service_cleanup' EXIT
+    export "$NAME=$value"
+    service_configure
+  ) >"$SLM_ROOT/outcomes/$n" 2>&1 </dev/null
+  echo $? >"$SLM_ROOT/outcomes/$n.status"
+  n=$((n + 1))
+done <"$SLM_ROOT/outcomes/values"
+exit 0""",
+        NAME=name,
+    )
+    return [
+        (
+            int((folder / f"{n}.status").read_text()),
+            (folder / str(n)).read_text(encoding="utf-8").splitlines(),
+        )
+        for n in range(len(values))
+    ]
+
+
+def test_the_tables_cover_every_parameter() -> None:
+    names = [parameter.name for parameter in load_parameters()]
+    assert list(GOOD) == names
+    assert list(BAD) == names
+
+
+def test_empty_and_absent_mean_default(guest: Guest) -> None:
+    absent = guest.run(f"validate_parameters; {SHOW}").stdout
+    empty = guest.run(f"validate_parameters; {SHOW}", **dict.fromkeys(GOOD, "")).stdout
+    assert sorted(absent.splitlines()) == sorted(f"{p.label}={p.default}" for p in load_parameters())
+    assert sorted(empty.splitlines()) == sorted(absent.splitlines())
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_good_values_arrive(guest: Guest, name: str) -> None:
+    label = next(p.label for p in load_parameters() if p.name == name)
+    for value in GOOD[name]:
+        shown = guest.run(f'validate_parameters; printf "%s" "${{SLM_VALUE[{label}]}}"', **{name: value})
+        assert shown.stdout == (value if "TLS_" not in name else "".join(value.split()))
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_bad_value_is_one_line_that_helps_and_is_never_run(guest: Guest, name: str) -> None:
+    parameter = next(p for p in load_parameters() if p.name == name)
+    witness = guest.path("/witness")
+    attacks = [f"$(touch {witness})", f"`touch {witness}`", f"x[$(touch {witness})]", f"';touch {witness};'"]
+    values = BAD[name] + attacks
+    for value, (status, said) in zip(values, configure_with_each(guest, name, values), strict=True):
+        errors = [line for line in said if "ERROR" in line]
+        assert status == 1, f"{value!r} was accepted"
+        assert len(errors) == 1, said
+        assert f"{name}: " in errors[0]
+        assert errors[0].endswith(f"; accepted: {parameter.accepted}"), errors
+        assert said[-1] == errors[0], "something went on after the error"
+        if parameter.secret:
+            everything = (
+                "\n".join(said)
+                .replace("well-known password", "")
+                .replace(parameter.accepted, "")
+                .replace(name, "")
+            )
+            assert not any(part in everything for part in value.splitlines() if len(part) > 4)
+    assert len(guest.console()) == len(values)
+    assert not witness.exists()
+    if parameter.secret:
+        console = (
+            "\n".join(guest.console())
+            .replace("well-known password", "")
+            .replace(parameter.accepted, "")
+            .replace(name, "")
+        )
+        assert not any(part in console for value in values for part in value.splitlines() if len(part) > 4)
+
+
+def test_nothing_is_written_when_a_value_is_bad(guest: Guest) -> None:
+    guest.configure(check=False, ONEAPP_SLM_MODEL_TEMPERATURE="hot")
+    assert not guest.path("/etc/slm-copilot").exists()
+    assert not guest.path("/etc/ssl/slm-copilot").exists()
+    assert guest.path("/etc/nginx/sites-enabled/default").exists()
+    assert guest.told_systemctl() == []
+
+
+def test_an_unknown_name_is_a_warning_without_its_value(guest: Guest) -> None:
+    result = guest.run("validate_parameters", ONEAPP_SLM_PASSWORD="hunter2hunter2", ONEAPP_OTHER="x")
+    assert "ONEAPP_SLM_PASSWORD is not a parameter" in result.stderr
+    assert "ONEAPP_SLM_ADMIN_PASSWORD" in result.stderr
+    assert "hunter2" not in result.stderr
+    assert "ONEAPP_OTHER" not in result.stderr
+
+
+def test_a_certificate_without_mode_custom_is_a_warning(guest: Guest) -> None:
+    result = guest.run("validate_parameters", ONEAPP_SLM_TLS_CERT=PEM)
+    assert "only with ONEAPP_SLM_TLS_MODE=custom" in result.stderr
+
+
+def test_secrets_leave_the_environment(guest: Guest) -> None:
+    names = guest.run(
+        "validate_parameters; env", ONEAPP_SLM_ADMIN_PASSWORD="Abcdefg1", ONEAPP_SLM_THREADS="1"
+    ).stdout
+    assert "ONEAPP_SLM_THREADS=1" in names
+    assert "Abcdefg1" not in names
+
+
+@pytest.mark.parametrize("mode", ["letsencrypt", "custom"])
+def test_modes_of_later_images_are_refused_in_one_line(guest: Guest, mode: str) -> None:
+    result = guest.configure(check=False, ONEAPP_SLM_TLS_MODE=mode)
+    assert result.returncode != 0
+    assert guest.console() == [
+        f"slm-copilot: failed configure: ONEAPP_SLM_TLS_MODE: {mode} is not built into this image; accepted here: selfsigned"
+    ]
+    assert not guest.path("/etc/slm-copilot").exists()

@@ -1,0 +1,359 @@
+"""The one-apps stages from outside: status of the process, console, report, MOTD, and which services are touched."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bash_guest import APPLIANCE, Guest
+
+REPORT = "/etc/one-appliance/config"
+
+
+@pytest.fixture
+def booted(guest: Guest) -> Guest:
+    """A guest after its first successful boot; nginx runs, as Debian starts it."""
+    guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
+    guest.write("/active-nginx.service", "")
+    guest.configure()
+    guest.bootstrap()
+    return guest
+
+
+@pytest.fixture(scope="module")
+def first_boot(guest_factory: Callable[[str], Guest]) -> Guest:
+    """The same, for the tests that only look at it."""
+    guest = guest_factory("first-boot")
+    guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
+    guest.write("/active-nginx.service", "")
+    guest.configure()
+    guest.bootstrap()
+    return guest
+
+
+def report(guest: Guest) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(guest.path(REPORT))
+    return parser
+
+
+def mode(guest: Guest, name: str) -> str:
+    return oct(guest.path(name).stat().st_mode & 0o777)
+
+
+def test_first_boot(first_boot: Guest) -> None:
+    assert first_boot.console() == ["slm-copilot: ready https://10.0.2.15/v1"]
+    assert first_boot.told_systemctl() == [
+        "is-enabled --quiet slm-engine.service",
+        "enable --quiet slm-engine.service",
+        "restart slm-engine.service",
+        "is-enabled --quiet nginx.service",
+        "enable --quiet nginx.service",
+        "is-active --quiet nginx.service",
+        "reload nginx.service",
+        "show --property MainPID --value slm-engine.service",
+    ]
+
+
+def test_the_report(first_boot: Guest) -> None:
+    found = {section: dict(report(first_boot)[section]) for section in report(first_boot).sections()}
+    password = found["connection"].pop("password")
+    assert len(password) == 32
+    fingerprint, expires = found["certificate"].pop("fingerprint_sha256"), found["certificate"].pop("expires")
+    assert len(fingerprint.split(":")) == 32
+    assert expires.endswith("Z")
+    assert found == {
+        "connection": {
+            "endpoint": "https://10.0.2.15/v1",
+            "username": "admin",
+            "model": "smollm2-135m-instruct",
+        },
+        "certificate": {
+            "mode": "selfsigned",
+            "file": str(first_boot.path("/etc/ssl/slm-copilot/cert.pem")),
+            "names": "DNS:copilot,DNS:localhost,IP:10.0.2.15,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1",
+        },
+        "engine": {
+            "name": "llama-server",
+            "version": "1.2.3",
+            "threads": "2",
+            "context_size": "8192",
+            "temperature": "0.15",
+            "cpu_variant": "unknown",
+        },
+        "appliance": {"flavor": "ci", "version": "0.1.0"},
+    }
+
+
+def test_modes_under_umask_0077(first_boot: Guest) -> None:
+    assert {
+        name: mode(first_boot, name)
+        for name in (REPORT, "/etc/slm-copilot/admin-password", "/etc/slm-copilot/engine.env")
+    } == {
+        REPORT: "0o600",
+        "/etc/slm-copilot/admin-password": "0o600",
+        "/etc/slm-copilot/engine.env": "0o640",
+    }
+    assert mode(first_boot, "/etc/slm-copilot") == "0o755"
+    assert mode(first_boot, "/run/slm-copilot") == "0o755"
+    assert mode(first_boot, "/etc/motd") == "0o644"
+
+
+def test_the_motd_tells_where_but_not_the_password(first_boot: Guest) -> None:
+    motd = first_boot.path("/etc/motd").read_text()
+    assert "https://10.0.2.15/v1" in motd
+    assert report(first_boot)["connection"]["password"] not in motd
+
+
+def test_a_reboot_with_the_same_context_touches_nothing(booted: Guest) -> None:
+    before = {name: booted.path(name).read_bytes() for name in (REPORT, "/etc/slm-copilot/engine.env")}
+    booted.forget_systemctl()
+    booted.configure()
+    booted.bootstrap()
+    said = booted.told_systemctl()
+    assert "start slm-engine.service" in said, (
+        "start waits for an engine that is still loading and is a no-op else"
+    )
+    assert not [line for line in said if line.split()[0] in ("restart", "reload", "stop")]
+    assert {name: booted.path(name).read_bytes() for name in before} == before
+
+
+def test_a_change_touches_only_what_it_concerns(booted: Guest) -> None:
+    """One change more each time, so that every run has exactly one difference from the one before."""
+    context: dict[str, str] = {}
+    for name, value, touched in (
+        ("ONEAPP_SLM_CONTEXT_SIZE", "4096", "restart slm-engine.service"),
+        ("ONEAPP_SLM_MODEL_TEMPERATURE", "0.7", "restart slm-engine.service"),
+        ("ONEAPP_SLM_THREADS", "1", "restart slm-engine.service"),
+        ("ONEAPP_SLM_ADMIN_PASSWORD", "Another-1", "reload nginx.service"),
+        ("ONEAPP_SLM_CORS_ORIGINS", "https://a.example", "reload nginx.service"),
+        ("ONEAPP_SLM_DOMAIN", "ai.example.org", "reload nginx.service"),
+    ):
+        context[name] = value
+        booted.forget_systemctl()
+        booted.configure(**context)
+        booted.bootstrap(**context)
+        said = [line for line in booted.told_systemctl() if line.split()[0] in ("restart", "reload", "stop")]
+        assert said == [touched], name
+
+
+def test_a_change_survives_an_interrupted_boot(booted: Guest) -> None:
+    """configure wrote the change, bootstrap never ran; the next run with the same context must still apply it."""
+    change = {"ONEAPP_SLM_CONTEXT_SIZE": "4096", "ONEAPP_SLM_ADMIN_PASSWORD": "Another-1"}
+    booted.configure(**change)
+    booted.forget_systemctl()
+    booted.configure(**change)
+    booted.bootstrap(**change)
+    assert {"restart slm-engine.service", "reload nginx.service"} <= set(booted.told_systemctl())
+
+
+def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
+    files = [
+        path for path in booted.root.rglob("*") if path.is_file() and path.parts[-2:] != ("dev", "console")
+    ]
+    before = {path: path.read_bytes() for path in files if "etc" in path.parts and path.name != "motd"}
+    booted.forget_systemctl()
+    result = booted.configure(check=False, ONEAPP_SLM_CONTEXT_SIZE="many")
+    assert result.returncode == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert booted.told_systemctl() == []
+    assert booted.console()[-1] == (
+        "slm-copilot: failed configure: ONEAPP_SLM_CONTEXT_SIZE: 'many' is not a whole number in plain digits; "
+        "accepted: a whole number of tokens from 512 to 262144"
+    )
+    assert "'many'" in booted.path("/etc/motd.d/slm-copilot").read_text()
+    booted.configure()
+    booted.bootstrap()
+    assert not booted.path("/etc/motd.d/slm-copilot").exists()
+    assert booted.console()[-1] == "slm-copilot: ready https://10.0.2.15/v1"
+
+
+def test_an_engine_that_does_not_start(guest: Guest) -> None:
+    guest.configure()
+    guest.write("/broken-slm-engine.service", "")
+    guest.stub("journalctl", "#!/usr/bin/env bash\necho 'srv load_model: failed to load model'\n")
+    result = guest.bootstrap(check=False)
+    assert result.returncode != 0
+    assert guest.console() == [
+        "slm-copilot: failed bootstrap: the engine did not become ready: srv load_model: failed to load model "
+        "(journalctl -u slm-engine.service)"
+    ]
+    assert not guest.path(REPORT).exists()
+    assert guest.path("/run/slm-copilot/pending-engine").exists()
+
+
+def test_a_broken_tool_stops_configure_with_its_reason(guest: Guest) -> None:
+    guest.stub("jq", "#!/usr/bin/env bash\nexit 3\n")
+    assert guest.configure(check=False).returncode != 0
+    assert guest.console() == [
+        "slm-copilot: failed configure: the addresses of this machine could not be read: ip or jq failed"
+    ]
+
+
+def test_an_unexpected_failure_names_the_step_and_the_log(guest: Guest) -> None:
+    guest.stub("mktemp", "#!/usr/bin/env bash\nexit 1\n")
+    assert guest.configure(check=False).returncode != 0
+    assert guest.console() == [
+        "slm-copilot: failed configure: step resolve_password stopped unexpectedly, "
+        "see /var/log/one-appliance/configure.log"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ("/opt/slm-copilot/flavor.env", "flavor.env is missing"),
+        ("/opt/slm-copilot/models/model.gguf", "model.gguf is missing or empty"),
+    ],
+)
+def test_an_incomplete_image_says_so(guest: Guest, damage: str, complaint: str) -> None:
+    guest.path(damage).unlink()
+    assert guest.configure(check=False).returncode != 0
+    assert complaint in guest.console()[0]
+
+
+def test_a_model_that_is_no_gguf_and_an_unknown_engine(guest: Guest) -> None:
+    guest.write("/opt/slm-copilot/models/model.gguf", "<html>not found</html>")
+    guest.configure(check=False)
+    assert "is not a GGUF file" in guest.console()[-1]
+    flavor = guest.path("/opt/slm-copilot/flavor.env")
+    flavor.write_text(flavor.read_text().replace("SLM_ENGINE=llama-server", "SLM_ENGINE=localai"))
+    guest.configure(check=False)
+    assert "engine 'localai' isn't built into this image" in guest.console()[-1]
+
+
+def test_the_console_line_stays_one_line(guest: Guest) -> None:
+    guest.configure(check=False, ONEAPP_SLM_DOMAIN="a\nslm-copilot: ready https://evil\r\x1b[2J")
+    [line] = guest.console()
+    assert line.startswith("slm-copilot: failed configure: ONEAPP_SLM_DOMAIN")
+    assert line.isprintable()
+
+
+def test_sourcing_defines_the_contract_and_prints_nothing(guest: Guest) -> None:
+    result = guest.run(
+        "for name in install configure bootstrap cleanup help; do declare -F service_$name >&3; done 3>/dev/null;"
+        'echo "$ONE_SERVICE_RECONFIGURABLE|$ONE_SERVICE_VERSION|$ONE_SERVICE_BUILD|$ONE_SERVICE_NAME"'
+    )
+    assert result.stderr == ""
+    assert result.stdout == "true|0.1.0|7|Service SLM-Copilot - private AI coding assistant on CPUs\n"
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_appliance_sh_finds_its_parts_as_copy_and_as_link(guest: Guest, copied: bool) -> None:
+    installed = guest.path("/opt/slm-copilot/appliance")
+    installed.symlink_to(APPLIANCE)
+    service = guest.write(
+        "/etc/one-appliance/service.d/appliance.sh", (APPLIANCE / "appliance.sh").read_text()
+    )
+    if not copied:
+        service.unlink()
+        service.symlink_to(APPLIANCE / "appliance.sh")
+    result = subprocess.run(
+        ["bash", "-c", f'set -e; . "{service}"; declare -F validate_parameters'],
+        env={"PATH": "/usr/bin:/bin", "SLM_ROOT": str(guest.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.strip() == "validate_parameters", result.stderr
+
+
+def engine_state(guest: Guest, verb: str, main_pid: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [APPLIANCE / "bin" / "engine-state", verb],
+        env={
+            "PATH": f"{guest.stubs}:/usr/bin:/bin",
+            "SLM_ROOT": str(guest.root),
+            "MAINPID": main_pid,
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+COMPLETION = json.dumps({"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": 1}})
+
+
+def test_ready_is_written_only_after_a_completion(guest: Guest) -> None:
+    """Health is refused twice, the completion is empty once, then it answers."""
+    guest.write("/proc/77/maps", "")
+    guest.stub(
+        "curl",
+        f"""#!/usr/bin/env bash
+ready={guest.path("/run/slm-copilot/ready.json")}
+[[ ! -e $ready ]] || echo early >>{guest.path("/early")}
+echo x >>{guest.path("/tries")}
+n=$(wc -l <{guest.path("/tries")})
+case "$*" in
+  *health*) ((n > 2)) ;;
+  *completions*) if ((n > 4)); then echo '{COMPLETION}'; else echo '{{"choices":[]}}'; fi ;;
+esac
+""",
+    )
+    guest.write("/run/slm-copilot/ready.json", "from before")
+    assert engine_state(guest, "wait", "77").returncode == 0
+    path = guest.path("/run/slm-copilot/ready.json")
+    assert json.loads(path.read_text()) == {
+        "status": "ready",
+        "model": "smollm2-135m-instruct",
+        "engine": "llama-server",
+    }
+    assert mode(guest, "/run/slm-copilot/ready.json") == "0o644"
+    assert not guest.path("/early").exists()
+    assert engine_state(guest, "gone").returncode == 0
+    assert not path.exists()
+
+
+def test_waiting_ends_when_the_engine_dies(guest: Guest) -> None:
+    guest.stub("curl", "#!/usr/bin/env bash\nexit 7\n")
+    result = engine_state(guest, "wait", "77")
+    assert result.returncode == 1
+    assert "ended before its model answered" in result.stderr
+    assert not guest.path("/run/slm-copilot/ready.json").exists()
+
+
+def test_the_unit_holds_what_the_contract_promises() -> None:
+    unit = (APPLIANCE / "templates" / "slm-engine.service").read_text()
+    for line in (
+        "User=slm-engine",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "ProtectHome=yes",
+        "IPAddressDeny=any",
+        "IPAddressAllow=localhost",
+        "MemoryDenyWriteExecute=yes",
+        "CapabilityBoundingSet=",
+        "Restart=always",
+        "UMask=0077",
+    ):
+        assert line in unit.splitlines()
+    assert "ProcSubset" not in unit
+    assert "--host 127.0.0.1 --port 8080" in unit
+    assert "--log-verbosity 1" in unit
+
+
+def test_engine_environment_has_every_value(first_boot: Guest) -> None:
+    values = dict(
+        line.split("=", 1) for line in first_boot.path("/etc/slm-copilot/engine.env").read_text().splitlines()
+    )
+    assert values["LLAMA_ARG_MODEL"] == str(first_boot.path("/opt/slm-copilot/models/model.gguf"))
+    assert values["LLAMA_ARG_ALIAS"] == "smollm2-135m-instruct"
+    assert values["LLAMA_ARG_CTX_SIZE"] == "8192"
+    assert values["LLAMA_ARG_TEMPERATURE"] == "0.15"
+    assert (values["LLAMA_ARG_THREADS"], values["SLM_THREADS_BATCH"]) == ("2", "2")
+    assert int(values["LLAMA_ARG_SSE_PING_INTERVAL"]) < 15
+    assert int(values["LLAMA_ARG_THREADS_HTTP"]) > 24
+    assert not [name for name in values if "KEY" in name or "HOST" in name]
+
+
+def test_no_file_of_the_appliance_is_too_large_to_read() -> None:
+    for path in sorted(Path(APPLIANCE, "lib").glob("*.sh")):
+        assert len(path.read_text().splitlines()) <= 220, path.name
