@@ -1,0 +1,1 @@
+"""OpenNebula contextualization as a guest meets it: variables, context.sh, token.txt and their ISO."""

@@ -1,0 +1,46 @@
+#!/bin/bash
+# Starts a container in namespaces of its own (nspawn.py made them): when this process dies, so do all processes,
+# mounts, loop devices and network devices of the container.
+#
+# nspawn_launch.sh ROOT_DISK OFFSET [CGROUP...] -- SYSTEMD_NSPAWN_ARGUMENTS
+# The current folder holds upper/ and work/ (kept from boot to boot), lower/ and root/ (mount points).
+set -euo pipefail
+
+enter_cgroup() {
+  # 0 is whoever writes.
+  echo 0 >"$1/cgroup.procs"
+}
+
+mount_root() {
+  local disk=$1 offset=$2 options=ro
+  # After a power cut the journal is dirty; replaying it would need a writable disk.
+  if [[ $(blkid -p -O "$offset" -o value -s TYPE "$disk") == ext[34] ]]; then
+    options+=,noload
+  fi
+  mount -o "$options,loop,offset=$offset" "$disk" lower
+  # Relative paths: a ':' in an absolute one would separate two lower layers.
+  mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root
+}
+
+hide_nspawn_state() {
+  # Where systemd-nspawn keeps what it forgets to remove when it is killed.
+  mkdir -p /run/systemd/nspawn
+  mount -t tmpfs -o mode=755 tmpfs /run/systemd/nspawn
+}
+
+main() {
+  local disk=$1 offset=$2
+  shift 2
+  while [[ $1 != -- ]]; do
+    enter_cgroup "$1"
+    shift
+  done
+  shift
+  # The harness writes a line as soon as eth0 is there.
+  read -r _
+  mount_root "$disk" "$offset"
+  hide_nspawn_state
+  exec systemd-nspawn "$@" </dev/null
+}
+
+main "$@"
