@@ -1,0 +1,1 @@
+"""Makes the image: artifacts, engine, base disk, Packer."""

@@ -1,0 +1,291 @@
+"""Makes the base disk: Debian packages, one ext4 partition and GRUB in a qcow2 file that boots from BIOS.
+
+No loop device and no mount is needed: mmdebstrap packs the packages into a tar archive, mke2fs fills a file
+system from a folder, and GRUB's two parts are written where a BIOS expects them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import struct
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from harness.errors import HarnessError
+from harness.image.artifacts import load_artifacts
+from harness.image.content_key import content_key, folder_inputs
+from harness.image.external_tool import find_tool, run_tool
+from harness.image.leftovers import MAKING_PREFIX, sweep
+from harness.locations import MIB, REPOSITORY, bases, require_free
+from harness.locking import exclusive
+from harness.terminal import step
+
+BASE_FOLDER = REPOSITORY / "packer" / "base"
+
+SECTOR = 512
+PARTITION_START = 2048
+"""First sector of the root partition; the 1 MiB before it holds the partition table and GRUB."""
+
+_GRUB_FOLDER = Path("/usr/lib/grub/i386-pc")
+_GRUB_MODULES = (
+    "biosdisk",
+    "part_msdos",
+    "ext2",
+    "normal",
+    "configfile",
+    "linux",
+    "boot",
+    "serial",
+    "terminal",
+    "echo",
+    "ls",
+    "reboot",
+)
+# Offsets in GRUB's boot.img (grub-core/boot/i386/pc/boot.S) and in the master boot record.
+_MBR_SIGNATURE_AT = 0x1B8
+_MBR_PARTITIONS_AT = 0x1BE
+_BOOT_DRIVE_CHECK_AT = 0x66
+_NOP_NOP = b"\x90\x90"
+_LINUX_PARTITION = 0x83
+_DISK_SIGNATURE = 0x534C4D43
+
+
+@dataclass(frozen=True)
+class BaseDefinition:
+    """What packer/base/<name>.yaml says, and the suite that artifacts.yaml names."""
+
+    suite: str
+    variant: str
+    packages: tuple[str, ...]
+    exclude_paths: tuple[str, ...]
+    include_paths: tuple[str, ...]
+    disable_units: tuple[str, ...]
+    mask_units: tuple[str, ...]
+    size_mib: int
+    root_label: str
+    bytes_per_inode: int
+
+
+def load_definition(name: str = "debian-12", folder: Path = BASE_FOLDER) -> BaseDefinition:
+    """Read a base definition. Raises HarnessError naming the key that is missing or has the wrong type."""
+    path = folder / f"{name}.yaml"
+    try:
+        data = yaml.safe_load(path.read_text())
+        disk = data["disk"]
+        return BaseDefinition(
+            suite=load_artifacts().system.suite,
+            variant=str(data["variant"]),
+            packages=_names(data, "packages"),
+            exclude_paths=_names(data, "exclude_paths"),
+            include_paths=_names(data, "include_paths"),
+            disable_units=_names(data, "disable_units"),
+            mask_units=_names(data, "mask_units"),
+            size_mib=int(disk["size_mib"]),
+            root_label=str(disk["root_label"]),
+            bytes_per_inode=int(disk["bytes_per_inode"]),
+        )
+    except OSError as error:
+        raise HarnessError(f"cannot read the base definition {path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise HarnessError(f"{path} is not a base definition: {error!r}") from error
+
+
+def base_key(definition: BaseDefinition) -> str:
+    """Content key of the base disk: the definition, its files and how this module puts them together."""
+    return content_key(
+        {
+            "definition": repr(definition),
+            **folder_inputs(BASE_FOLDER, "base"),
+            **folder_inputs(Path(__file__), "base_disk.py"),
+        }
+    )
+
+
+def build_base_disk(definition: BaseDefinition | None = None) -> Path:
+    """The base disk (qcow2) of this definition, made now or taken from the cache.
+
+    Raises HarnessError when a tool is missing, the disk is full, packages can't be had or don't fit.
+    """
+    chosen = definition or load_definition()
+    folder = bases() / base_key(chosen)
+    disk = folder / "base.qcow2"
+    if not disk.is_file():
+        with exclusive("base", "another build of the base disk"):
+            # Whoever had the lock may have built this very disk.
+            if not disk.is_file():
+                _build(chosen, folder)
+    return disk
+
+
+def _build(chosen: BaseDefinition, folder: Path) -> None:
+    sweep(bases())
+    require_free(bases(), 4 * chosen.size_mib * MIB, "the base disk")
+    with (
+        step(
+            f"base disk: Debian {chosen.suite}, {len(chosen.packages)} packages and what they need"
+        ) as progress,
+        tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=bases()) as made,
+    ):
+        work = Path(made)
+        result = work / "result"
+        result.mkdir()
+        progress.waiting_for("packages")
+        _install_packages(chosen, work)
+        progress.waiting_for("the file system")
+        raw = work / "disk.raw"
+        _make_file_system(chosen, work, raw)
+        progress.waiting_for("the boot loader")
+        install_boot_loader(raw, chosen.size_mib, work)
+        progress.waiting_for("the qcow2 file")
+        qemu_img = find_tool("qemu-img", "qemu-utils")
+        run_tool(
+            [qemu_img, "convert", "-f", "raw", "-O", "qcow2", raw, result / "base.qcow2"],
+            what="writing base.qcow2",
+            log=work / "build.log",
+        )
+        shutil.copy(work / "build.log", result / "build.log")
+        shutil.copy(work / "packages.txt", result / "packages.txt")
+        shutil.rmtree(folder, ignore_errors=True)
+        result.rename(folder)
+
+
+def _install_packages(definition: BaseDefinition, work: Path) -> None:
+    mmdebstrap = find_tool("mmdebstrap", "mmdebstrap")
+    overlay = work / "files.tar"
+    overlay.write_bytes(pack_files(BASE_FOLDER / "files"))
+    listing = work / "packages.txt"
+    show = "dpkg-query --show --showformat='${Package} ${Version}\\n'"
+    argv: list[str | Path] = [
+        mmdebstrap,
+        f"--variant={definition.variant}",
+        f"--include={','.join(definition.packages)}",
+        "--format=tar",
+        "--aptopt=Acquire::Languages none",
+        "--aptopt=Acquire::Retries 3",
+        *[f"--dpkgopt=path-exclude={path}" for path in definition.exclude_paths],
+        *[f"--dpkgopt=path-include={path}" for path in definition.include_paths],
+        f"--customize-hook=tar-in {overlay} /",
+        f"--customize-hook={BASE_FOLDER / 'customize.sh'}",
+        f"--customize-hook=chroot \"$1\" {show} > '{listing}'",
+        definition.suite,
+        work / "root.tar",
+    ]
+    run_tool(
+        argv,
+        what="installing Debian packages for the base disk",
+        log=work / "build.log",
+        env={
+            "ROOT_LABEL": definition.root_label,
+            "DISABLE_UNITS": " ".join(definition.disable_units),
+            "MASK_UNITS": " ".join(definition.mask_units),
+        },
+    )
+
+
+def _make_file_system(definition: BaseDefinition, work: Path, raw: Path) -> None:
+    """Write the archive of the packages into an ext4 partition of a new, sparse disk file."""
+    with raw.open("wb") as disk:
+        disk.truncate(definition.size_mib * MIB)
+    root = work / "root"
+    root.mkdir(mode=0o755)
+    mke2fs = find_tool("mke2fs", "e2fsprogs")
+    offset = PARTITION_START * SECTOR
+    blocks_kib = (definition.size_mib * MIB - offset) // 1024
+    # Features newer than the GRUB that reads this file system, and old enough for every fsck, stay off.
+    # The inode tables are left for the kernel to write only when there are any: mke2fs writes them as holes.
+    script = (
+        'tar -C "$1" --numeric-owner --xattrs --xattrs-include="*" --exclude="./dev/*" -xpf "$2" && '
+        '"$3" -q -F -t ext4 -L "$4" -i "$5" -m 1 -O ^metadata_csum_seed,^orphan_file '
+        '-E "offset=$6,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" -d "$1" "$7" "$8k"'
+    )
+    # Who isn't root keeps owners and modes of the system's files inside fakeroot.
+    as_root: list[str | Path] = [] if os.geteuid() == 0 else [find_tool("fakeroot", "fakeroot"), "--"]
+    run_tool(
+        [
+            *as_root,
+            *("sh", "-c", script, "sh", root, work / "root.tar", mke2fs, definition.root_label),
+            *(str(definition.bytes_per_inode), str(offset), raw, str(blocks_kib)),
+        ],
+        what="filling the base disk's file system",
+        log=work / "build.log",
+    )
+
+
+def install_boot_loader(raw: Path, size_mib: int, work: Path) -> None:
+    """Write partition table and GRUB in front of the root partition that starts at PARTITION_START."""
+    boot_image = _GRUB_FOLDER / "boot.img"
+    if not boot_image.is_file():
+        raise HarnessError(
+            f"GRUB's BIOS files are not installed ({boot_image} is missing)",
+            hint="apt-get install grub-pc-bin, or run: make setup",
+        )
+    core = work / "core.img"
+    run_tool(
+        [
+            find_tool("grub-mkimage", "grub-common"),
+            *("-d", _GRUB_FOLDER, "-O", "i386-pc", "-o", core),
+            # No drive named: GRUB takes the one the BIOS started it from.
+            *("-p", "(,msdos1)/boot/grub", *_GRUB_MODULES),
+        ],
+        what="making GRUB's core image",
+        log=work / "build.log",
+    )
+    core_bytes = core.read_bytes()
+    if len(core_bytes) > (PARTITION_START - 1) * SECTOR:
+        raise HarnessError(
+            f"GRUB's core image ({len(core_bytes)} bytes) does not fit before the root partition"
+        )
+    with raw.open("r+b") as disk:
+        disk.write(master_boot_record(boot_image.read_bytes(), size_mib * MIB // SECTOR))
+        # boot.img loads sector 1, whose block list says the rest follows: both are GRUB's defaults.
+        disk.write(core_bytes)
+
+
+def master_boot_record(boot_image: bytes, disk_sectors: int) -> bytes:
+    """Sector 0: GRUB's boot.img with a table of one bootable Linux partition up to the disk's end."""
+    if len(boot_image) != SECTOR:
+        raise HarnessError(f"GRUB's boot.img has {len(boot_image)} bytes, not {SECTOR}")
+    record = bytearray(boot_image)
+    # grub-install does the same on hard disks: some BIOSes pass a wrong drive number.
+    record[_BOOT_DRIVE_CHECK_AT : _BOOT_DRIVE_CHECK_AT + 2] = _NOP_NOP
+    struct.pack_into("<IH", record, _MBR_SIGNATURE_AT, _DISK_SIGNATURE, 0)
+    no_chs = b"\xfe\xff\xff"
+    entry = struct.pack(
+        "<B3sB3sII", 0x80, no_chs, _LINUX_PARTITION, no_chs, PARTITION_START, disk_sectors - PARTITION_START
+    )
+    record[_MBR_PARTITIONS_AT : _MBR_PARTITIONS_AT + 64] = entry.ljust(64, b"\x00")
+    record[510:512] = b"\x55\xaa"
+    return bytes(record)
+
+
+def pack_files(folder: Path) -> bytes:
+    """A tar archive of the folder with root as owner and modes that don't depend on the checkout's umask."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in sorted(folder.rglob("*")):
+            info = archive.gettarinfo(str(path), arcname=str(path.relative_to(folder)))
+            info.uid = info.gid = 0
+            info.uname = info.gname = "root"
+            executable = bool(path.stat().st_mode & stat.S_IXUSR)
+            info.mode = 0o755 if path.is_dir() or executable else 0o644
+            if info.isreg():
+                with path.open("rb") as content:
+                    archive.addfile(info, content)
+            else:
+                archive.addfile(info)
+    return buffer.getvalue()
+
+
+def _names(data: Mapping[str, object], key: str) -> tuple[str, ...]:
+    values = data[key]
+    if not isinstance(values, list):
+        raise TypeError(f"{key} must be a list")
+    return tuple(str(value) for value in values)

@@ -1,0 +1,250 @@
+"""Makes an image from all its parts, or finds it in the cache when nothing it is made from changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.image.artifacts import Artifacts, fetch, load_artifacts
+from harness.image.base_disk import base_key, build_base_disk, load_definition
+from harness.image.content_key import content_key, file_sha256, folder_inputs
+from harness.image.engine import build_engine, engine_key, engine_version
+from harness.image.external_tool import find_tool
+from harness.image.flavor import Flavor, load_flavor
+from harness.image.leftovers import MAKING_PREFIX, sweep
+from harness.image.packer import TEMPLATE, run_packer
+from harness.image.staging import APPLIANCE, PROVISION, write_staging_iso
+from harness.locations import GIB, REPOSITORY, images, require_free
+from harness.locking import exclusive
+from harness.machine.accelerator import choose_accelerator
+from harness.terminal import step
+
+SIDECAR = "image.json"
+UNKNOWN = "unknown"
+
+_BUILD_SPACE = 4 * GIB
+"""Bytes one build takes beside the base disk: staging disk, Packer's copy and the compacted image."""
+
+_QEMU_IMG_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Image:
+    """A disk image that can be booted. Facts that nobody wrote down are "unknown"."""
+
+    path: Path
+    sha256: str
+    flavor: str = UNKNOWN
+    engine: str = UNKNOWN
+    engine_version: str = UNKNOWN
+    model: str = UNKNOWN
+    key: str = UNKNOWN
+
+
+def build_image(flavor: str = "ci", accelerator: str = "auto") -> Image:
+    """The image of a flavor, from the cache when its inputs are unchanged.
+
+    `accelerator` is auto, kvm or tcg; it only matters when there is something to build. Raises HarnessError
+    when a tool, an artifact or disk space is missing, or a step of the build fails; what Packer and the guest
+    said is then kept in the cache's images/failed/.
+    """
+    chosen = load_flavor(flavor)
+    artifacts = load_artifacts()
+    folder = images() / image_key(chosen, artifacts)
+    path = folder / f"slm-copilot-{flavor}.qcow2"
+    if not (folder / SIDECAR).is_file():
+        with exclusive("image", "another build of the image"):
+            # Whoever had the lock may have built this very image.
+            if not (folder / SIDECAR).is_file():
+                _build(chosen, artifacts, accelerator, folder)
+    return load_image(path)
+
+
+def image_key(flavor: Flavor, artifacts: Artifacts) -> str:
+    """Content key over everything that decides what is in the image."""
+    return content_key(
+        {
+            "flavor": repr(flavor),
+            "version": appliance_version(),
+            "base": base_key(load_definition(flavor.base)),
+            "engine": engine_key(artifacts),
+            "model": artifacts.download(flavor.model_artifact).wanted.sha256,
+            "packer": artifacts.modules["packer"].version,
+            "packer-plugin-qemu": artifacts.modules["packer-plugin-qemu"].version,
+            **folder_inputs(APPLIANCE, "appliance"),
+            **folder_inputs(PROVISION, "provision"),
+            **folder_inputs(TEMPLATE, "template"),
+            **folder_inputs(flavor.packer_variables, "variables"),
+            **folder_inputs(Path(__file__).with_name("staging.py"), "staging.py"),
+        }
+    )
+
+
+def appliance_version() -> str:
+    """The version that pyproject.toml gives this project."""
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def load_image(path: Path) -> Image:
+    """A disk image and what its image.json says of it.
+
+    Raises HarnessError when the file is not a readable, undamaged qcow2 that stands by itself.
+    """
+    if not path.is_file():
+        raise HarnessError(f"there is no image {path}", hint="build it with: make image")
+    _check_qcow2(path)
+    sha256 = file_sha256(path)
+    facts = _read_sidecar(path)
+    # A sidecar of another file's content says nothing about this one.
+    if facts.get("sha256") != sha256:
+        return Image(path=path, sha256=sha256)
+    known = {
+        name: str(facts.get(name, UNKNOWN)) for name in ("flavor", "engine", "engine_version", "model", "key")
+    }
+    return Image(path=path, sha256=sha256, **known)
+
+
+def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path) -> None:
+    sweep(images())
+    require_free(images(), _BUILD_SPACE, "building the image")
+    with step(f"image of flavor {flavor.name}"):
+        # What fails early should fail before the minutes of compiling.
+        engine_accelerator = choose_accelerator(accelerator).name
+        base = build_base_disk(load_definition(flavor.base))
+        model = fetch(flavor.model_artifact, artifacts)
+        engine = build_engine(artifacts)
+        with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=images()) as made:
+            work = Path(made)
+            facts = _baked_in(flavor, artifacts, engine, model, folder.name)
+            with step("staging disk"):
+                staging = work / "staging.iso"
+                write_staging_iso(staging, flavor=flavor, engine=engine, model=model, facts=facts, work=work)
+            with step(f"Packer provisions and seals the image ({engine_accelerator})") as progress:
+                try:
+                    built = run_packer(
+                        flavor,
+                        base=base,
+                        staging_iso=staging,
+                        accelerator=engine_accelerator,
+                        work=work,
+                        progress=progress,
+                    )
+                except HarnessError as error:
+                    raise _with_kept_logs(error, work) from error
+            with step("checksum"):
+                result = work / "result"
+                result.mkdir()
+                final = built.rename(result / built.name)
+                _write_sidecar(final, flavor, facts, base)
+                shutil.copy(work / "packer.log", result)
+                shutil.copy(base.parent / "packages.txt", result)
+            shutil.rmtree(folder, ignore_errors=True)
+            result.rename(folder)
+
+
+def _baked_in(flavor: Flavor, artifacts: Artifacts, engine: Path, model: Path, key: str) -> dict[str, str]:
+    return {
+        "SLM_FLAVOR": flavor.name,
+        "SLM_VERSION": appliance_version(),
+        "SLM_ENGINE": flavor.engine,
+        "SLM_ENGINE_VERSION": engine_version(engine),
+        "SLM_MODEL_ID": flavor.model_id,
+        "SLM_MODEL_FILE": model.name,
+        "SLM_MODEL_NAME": flavor.model_name,
+        "SLM_MODEL_LICENSE": artifacts.download(flavor.model_artifact).licence,
+        "SLM_BUILD_ID": key,
+    }
+
+
+def _write_sidecar(image: Path, flavor: Flavor, facts: dict[str, str], base: Path) -> None:
+    info = _qemu_img_info(image)
+    data = {
+        "file": image.name,
+        "sha256": file_sha256(image),
+        "size": image.stat().st_size,
+        "virtual_size": info["virtual-size"],
+        "flavor": flavor.name,
+        "version": facts["SLM_VERSION"],
+        "engine": facts["SLM_ENGINE"],
+        "engine_version": facts["SLM_ENGINE_VERSION"],
+        "model": facts["SLM_MODEL_ID"],
+        "model_file": facts["SLM_MODEL_FILE"],
+        "key": facts["SLM_BUILD_ID"],
+        "base_key": base.parent.name,
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (image.parent / SIDECAR).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads((path.parent / SIDECAR).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _with_kept_logs(error: HarnessError, work: Path) -> HarnessError:
+    """The same error with a hint that still holds after `work` is gone."""
+    kept = images() / "failed"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
+    for name in ("packer.log", "serial.log"):
+        if (work / name).is_file():
+            shutil.copy(work / name, kept)
+    return HarnessError(
+        error.message, hint=f"Packer's log and the guest's console: {kept}", exit_code=error.exit_code
+    )
+
+
+def _check_qcow2(path: Path) -> None:
+    info = _qemu_img_info(path)
+    if info.get("format") != "qcow2":
+        raise HarnessError(
+            f"{path} is not a qcow2 image (qemu-img calls it {info.get('format')})",
+            hint=f"build it with: make image; or convert it: qemu-img convert -O qcow2 {path.name} NEW.qcow2",
+        )
+    if "backing-filename" in info:
+        raise HarnessError(
+            f"{path} is an overlay of {info['backing-filename']}, not an image of its own",
+            hint="qemu-img convert -O qcow2 makes one file of both",
+        )
+    checked = _qemu_img("check", "-q", "-U", path)
+    # 3: leaked clusters only, which cost room and nothing else.
+    if checked.returncode not in (0, 3):
+        raise HarnessError(
+            f"{path} is damaged: {' '.join((checked.stderr or checked.stdout).split())[:300]}",
+            hint="remove it and build it again with: make image",
+        )
+
+
+def _qemu_img_info(path: Path) -> dict[str, Any]:
+    result = _qemu_img("info", "-U", "--output=json", path)
+    if result.returncode != 0:
+        raise HarnessError(f"{path} can't be read as a disk image: {' '.join(result.stderr.split())[:300]}")
+    data: dict[str, Any] = json.loads(result.stdout)
+    return data
+
+
+def _qemu_img(command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [find_tool("qemu-img", "qemu-utils"), command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_QEMU_IMG_TIMEOUT_S,
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HarnessError(f"qemu-img {command} did not end within {_QEMU_IMG_TIMEOUT_S} s") from error

@@ -1,0 +1,66 @@
+"""Flavors: what is baked into an image, read from packer/flavors/<name>.yaml."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from harness.errors import HarnessError
+from harness.locations import REPOSITORY
+
+FLAVORS_FOLDER = REPOSITORY / "packer" / "flavors"
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """One flavor. `model_artifact` is a name in artifacts.yaml, `provision` are scripts in their order."""
+
+    name: str
+    base: str
+    engine: str
+    model_artifact: str
+    model_id: str
+    model_name: str
+    provision: tuple[str, ...]
+
+    @property
+    def packer_variables(self) -> Path:
+        """The flavor's settings for Packer."""
+        return FLAVORS_FOLDER / f"{self.name}.pkrvars.hcl"
+
+
+def known_flavors(folder: Path = FLAVORS_FOLDER) -> tuple[str, ...]:
+    """Names of the flavors there are."""
+    return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
+
+
+def load_flavor(name: str, folder: Path = FLAVORS_FOLDER) -> Flavor:
+    """Read a flavor. Raises HarnessError for a name that isn't known or a file that isn't complete."""
+    path = folder / f"{name}.yaml"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        raise HarnessError(
+            f"there is no flavor '{name}'", hint=f"known flavors: {', '.join(known_flavors(folder))}"
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        model, provision = data["model"], data["provision"]
+        if not isinstance(provision, list) or not provision:
+            raise TypeError("provision must be a list of scripts")
+        return Flavor(
+            name=name,
+            base=str(data["base"]),
+            engine=str(data["engine"]),
+            model_artifact=str(model["artifact"]),
+            model_id=str(model["id"]),
+            model_name=str(model["name"]),
+            provision=tuple(str(script) for script in provision),
+        )
+    except OSError as error:
+        raise HarnessError(f"cannot read {path}: {error.strerror}") from error
+    except (KeyError, TypeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise HarnessError(f"{path} is not a flavor: {' '.join(str(error).split())}") from error

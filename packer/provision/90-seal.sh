@@ -1,0 +1,70 @@
+#!/bin/bash
+# Last of all: removes what makes this machine different from the next one that starts from the image, what let
+# the build log in, and what only the build needed.
+set -euo pipefail
+
+# Whatever runs would write its logs and state again.
+_stop_services() {
+  systemctl stop nginx.service slm-engine.service logrotate.timer fstrim.timer 2>/dev/null || true
+  # It writes the seed again when it stops.
+  systemctl stop systemd-random-seed.service
+  journalctl --relinquish-var
+}
+
+_forget_login() {
+  rm -rf /root/.ssh /root/.bash_history /root/.cache /root/.lesshst /root/.viminfo
+  rm -f /etc/ssh/ssh_host_*
+  # A password nobody knows is still one: the account is locked.
+  passwd --quiet --lock root
+}
+
+_forget_build_network() {
+  rm -f /etc/systemd/network/90-build.network /etc/systemd/system/ssh.service.d/90-build.conf
+  rmdir --ignore-fail-on-non-empty /etc/systemd/system/ssh.service.d
+  rm -rf /etc/resolv.conf /var/lib/systemd/network
+}
+
+_forget_identity() {
+  rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
+  rm -rf /var/lib/systemd/timers /var/lib/systemd/linger
+  : >/etc/machine-id
+  chmod 0444 /etc/machine-id
+}
+
+_forget_packages_lists() {
+  rm -rf /var/lib/apt/lists /var/cache/apt /var/cache/debconf/*-old /var/lib/dpkg/*-old
+  install -d -m 0755 /var/lib/apt/lists /var/cache/apt/archives
+}
+
+_forget_logs() {
+  find /var/log -type f -delete
+  find /var/log/journal -mindepth 1 -delete
+  find /tmp /var/tmp -mindepth 1 -delete
+}
+
+# The only place that knows the stages ran here is the status the next stage asks for.
+_check() {
+  local left
+  [[ $(</etc/one-appliance/status) == install_success ]]
+  left=$(find /etc/ssh /root /var/lib/apt/lists /var/log \
+    \( -name 'ssh_host_*' -o -name authorized_keys -o -name '*_Packages' -o -name '*.log' \) -print)
+  if [[ -n ${left} || -s /etc/machine-id ]]; then
+    echo "sealing left behind: ${left:-/etc/machine-id}" >&2
+    return 1
+  fi
+}
+
+_main() {
+  _stop_services
+  _forget_login
+  _forget_build_network
+  _forget_identity
+  _forget_packages_lists
+  _forget_logs
+  _check
+  sync
+  # Blocks that were freed take no room in the image.
+  fstrim /
+}
+
+_main
