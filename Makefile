@@ -1,0 +1,72 @@
+# The only thing people type. `make help` lists targets and variables.
+
+# What a run is asked for; each is also an option of `slm` (see `.venv/bin/slm test-image --help`).
+PROFILES    ?= ci
+TLS_MODES   ?= selfsigned
+MACHINE     ?= qemu
+ACCELERATOR ?= auto
+SUITES      ?= conformance
+FLAVOR      ?= ci
+KEEP        ?= never
+IMAGE       ?=
+TESTS       ?=
+PROFILE     ?= $(firstword $(PROFILES))
+TLS_MODE    ?= $(firstword $(TLS_MODES))
+
+# Recipes read them from the environment: no quoting of a value can then break, or become, a command.
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES FLAVOR KEEP IMAGE TESTS PROFILE TLS_MODE
+
+BIN   := .venv/bin
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test fetch image test-image shell report clean
+
+help: ## list targets and variables
+	@printf 'targets:\n'
+	@sed -nE 's/^([a-z][a-z-]*):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@printf 'variables (make test-image MACHINE=nspawn TESTS=auth):\n'
+	@printf '  %s\n' \
+	  'PROFILES=ci             hardware profiles of profiles.yaml, several by space or comma' \
+	  'TLS_MODES=selfsigned    TLS modes' \
+	  'MACHINE=qemu            qemu: the verdict that counts; nspawn: the fast inner loop' \
+	  'ACCELERATOR=auto        auto (by a probe), kvm, tcg' \
+	  'SUITES=conformance      folders of suites/' \
+	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \
+	  'IMAGE=                  judge this qcow2 instead of building one' \
+	  'FLAVOR=ci               what is baked into the image' \
+	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
+	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
+
+setup: ## install what is missing: system packages, the virtual environment, Packer
+	@setup/setup.sh
+
+lint: setup ## ruff, mypy --strict, shellcheck, shfmt, packer, YAML
+	@$(BIN)/python -m harness.cli.lint
+
+test: setup ## the fast tests: no VM, seconds
+	$(BIN)/pytest tests -q
+
+fetch: setup ## download and verify everything the image is made of
+	@$(BIN)/slm fetch --flavor "$$FLAVOR"
+
+image: setup ## build the image, or find it in the cache
+	@$(BIN)/slm image --flavor "$$FLAVOR" --accelerator "$$ACCELERATOR"
+
+test-image: setup ## the main job: build the image, boot it, prove it over HTTPS, report
+	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" \
+	  --tls-modes "$$TLS_MODES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --suites "$$SUITES" \
+	  --tests "$$TESTS" --keep "$$KEEP"
+
+shell: setup ## boot a cell and log in over SSH
+	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --profile "$$PROFILE" --tls-mode "$$TLS_MODE" \
+	  --machine "$$MACHINE" --accelerator "$$ACCELERATOR"
+
+report: setup ## draw the reports of the latest run again
+	@$(BIN)/slm report
+
+clean: ## remove the virtual environment, run folders and tool caches; the cache folder of images stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build ./*.egg-info
+	find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

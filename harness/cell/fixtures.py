@@ -1,0 +1,156 @@
+"""What a suite's check can ask for."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.cell.options import CellOptions
+from harness.cell.session import CellSession
+from harness.errors import HarnessError
+from harness.redaction import REDACTOR
+from harness.results.model import Metric, Verdict
+
+if TYPE_CHECKING:
+    from harness.client.https import ApplianceAddress
+    from harness.machine.protocol import Machine
+
+REPORT_FILE = "/etc/one-appliance/config"
+CERTIFICATE_FILE = "/etc/ssl/slm-copilot/cert.pem"
+
+SESSION: pytest.StashKey[CellSession] = pytest.StashKey()
+
+RecordMetric = Callable[..., None]
+
+
+def session_of(config: pytest.Config) -> CellSession:
+    """The running cell. Raises pytest.UsageError when pytest was started without one."""
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        raise pytest.UsageError(
+            "this check needs a machine: `make test-image`, or pytest with --cell ci:selfsigned --image PATH"
+        )
+    return session
+
+
+@pytest.fixture(scope="session")
+def cell(request: pytest.FixtureRequest) -> CellOptions:
+    """The cell asked for: profile, tls_mode, image, machine, accelerator, evidence."""
+    return session_of(request.config).options
+
+
+@pytest.fixture(scope="session")
+def stretch(request: pytest.FixtureRequest) -> float:
+    """The factor by which every time limit grows on this accelerator: 1.0, or 4.0 under TCG."""
+    return session_of(request.config).stretch
+
+
+@pytest.fixture(scope="session")
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """The cell's machine: booted, and ready to answer completions."""
+    session = session_of(request.config)
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    # People want to see the boot's steps as they happen.
+    uncaptured = capture.global_and_fixture_disabled() if capture is not None else nullcontext()
+    try:
+        with uncaptured:
+            return session.machine()
+    except HarnessError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        told = f"the machine did not get ready: {error}{hint}"
+    # Outside the except block, so that pytest doesn't tell the same twice as a chain of exceptions.
+    pytest.fail(told, pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def guest(machine: Machine) -> Any:
+    """The guest as a testinfra host, over SSH as root."""
+    import testinfra
+
+    return testinfra.get_host("ssh://guest", ssh_config=str(machine.ssh_config()))
+
+
+@pytest.fixture(scope="session")
+def report(machine: Machine) -> Mapping[str, Mapping[str, str]]:
+    """The guest's report file by section and key. The password in it is masked everywhere from now on."""
+    result = machine.run(f"cat {REPORT_FILE}")
+    if result.exit_status != 0:
+        pytest.fail(f"the guest has no report {REPORT_FILE}: {result.stderr.strip()}", pytrace=False)
+    return parse_report(result.stdout)
+
+
+def parse_report(text: str) -> dict[str, dict[str, str]]:
+    """The report file's sections. Registers the password with the redactor.
+
+    Raises HarnessError (exit code 1) when it is no INI file; the text is not shown, for it holds a secret.
+    """
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        kind = type(error).__name__
+        raise HarnessError(f"the guest's {REPORT_FILE} is no INI file ({kind})", exit_code=1) from None
+    sections = {name: dict(parser[name]) for name in parser.sections()}
+    password = sections.get("connection", {}).get("password", "")
+    if password:
+        REDACTOR.add(password, "admin password")
+    return sections
+
+
+@pytest.fixture(scope="session")
+def appliance(
+    machine: Machine,
+    report: Mapping[str, Mapping[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> ApplianceAddress:
+    """How to reach the appliance from the host, verified with the guest's own certificate."""
+    from harness.client.https import ApplianceAddress
+
+    connection = report["connection"]
+    https, http = machine.forward(443), machine.forward(80)
+    return ApplianceAddress(
+        base_url=f"https://{https.host}:{https.port}",
+        ca_file=_fetch_certificate(machine, tmp_path_factory.mktemp("certificate")),
+        username=connection["username"],
+        password=connection["password"],
+        http_url=f"http://{http.host}:{http.port}",
+        model=connection["model"],
+    )
+
+
+def _fetch_certificate(machine: Machine, folder: Path) -> Path:
+    result = machine.run(f"cat {CERTIFICATE_FILE}")
+    if result.exit_status != 0:
+        pytest.fail(
+            f"the guest has no certificate {CERTIFICATE_FILE}: {result.stderr.strip()}", pytrace=False
+        )
+    path = folder / "cert.pem"
+    path.write_text(result.stdout, encoding="ascii")
+    return path
+
+
+@pytest.fixture(scope="session")
+def record_metric(request: pytest.FixtureRequest) -> RecordMetric:
+    """Record a measured value: `record_metric("ttft", "s", 1.2)`, optionally with n, ci_low, ci_high, target
+    and verdict. A later value of the same name replaces the earlier one."""
+    session = session_of(request.config)
+
+    def record(
+        name: str,
+        unit: str,
+        value: float,
+        *,
+        n: int | None = None,
+        ci_low: float | None = None,
+        ci_high: float | None = None,
+        target: float | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        session.add_metric(Metric(name, unit, float(value), ci_low, ci_high, n, target, verdict))
+
+    return record

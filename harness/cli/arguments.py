@@ -1,0 +1,168 @@
+"""The command line's grammar."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.cell.options import ACCELERATORS, KEEP, MACHINES, TLS_MODES
+
+EXIT_CODES = """\
+exit codes:
+  0    PASS
+  1    FAIL: the appliance broke a promise
+  2    infrastructure or wrong usage: no image, no accelerator, no disk, unknown option
+  3    INCONCLUSIVE: too little ran to say either
+  130  interrupted; everything it started has been ended
+
+Every option has a make variable of the same name: make test-image MACHINE=nspawn TESTS=auth
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `slm`."""
+    top = argparse.ArgumentParser(
+        prog="slm",
+        description="Build the SLM-Copilot appliance, boot it, and prove it over HTTPS.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, what: str) -> argparse.ArgumentParser:
+        # No abbreviations: an option added later must not change what a script's short form means.
+        return commands.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False
+        )
+
+    _fetch(add("fetch", "download and verify what the image is made of"))
+    add("engine", "build the engine from its pinned source, or find it in the cache")
+    _image(add("image", "build the image, or find it in the cache"))
+    _test_image(add("test-image", "judge an image: boot it, run the suites, report"))
+    _shell(add("shell", "boot a cell and log in over SSH"))
+    _report(add("report", "draw the reports of a results.json again"))
+    return top
+
+
+def _fetch(command: argparse.ArgumentParser) -> None:
+    command.add_argument("names", nargs="*", metavar="NAME", help="artifacts (default: the flavor's)")
+    _flavor(command)
+
+
+def _image(command: argparse.ArgumentParser) -> None:
+    _flavor(command)
+    _accelerator(command)
+
+
+def _test_image(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    _which_image(command)
+    _names(command, "--profiles", "ci", "hardware profiles of profiles.yaml")
+    _names(command, "--tls-modes", "selfsigned", f"TLS modes: {', '.join(TLS_MODES)}", TLS_MODES)
+    _names(command, "--suites", "conformance", "folders of suites/, or paths")
+    _machine(command)
+    _accelerator(command)
+    command.add_argument(
+        "--tests",
+        default="",
+        metavar="EXPRESSION",
+        help="only these checks: a pytest -k expression, or files and node ids (suites/x/test_y.py::test_z)",
+    )
+    command.add_argument(
+        "--keep",
+        choices=KEEP,
+        default="never",
+        help="on-error: a failed machine stays up until Ctrl-C, and how to reach it is printed",
+    )
+    command.add_argument(
+        "--minimum-checks",
+        type=_count,
+        metavar="N",
+        help="checks a cell must execute to PASS (default: what the suite asks for; 120 for conformance)",
+    )
+
+
+def _shell(command: argparse.ArgumentParser) -> None:
+    _which_image(command)
+    command.add_argument("--profile", default="ci", metavar="NAME", help="hardware profile (default: ci)")
+    command.add_argument("--tls-mode", choices=TLS_MODES, default="selfsigned", help="default: selfsigned")
+    _machine(command)
+    _accelerator(command)
+
+
+def _report(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "results",
+        nargs="?",
+        type=Path,
+        metavar="RESULTS_JSON",
+        help="default: reports/latest/results.json",
+    )
+
+
+def _which_image(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--image", type=_optional_path, metavar="PATH", help="judge this qcow2 instead of building one"
+    )
+    _flavor(command)
+
+
+def _flavor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--flavor", default="ci", metavar="NAME", help="what is baked in (default: ci)")
+
+
+def _machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--machine",
+        choices=MACHINES,
+        default="qemu",
+        help="qemu gives the verdict that counts; nspawn is the fast inner loop (default: qemu)",
+    )
+
+
+def _accelerator(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--accelerator", choices=ACCELERATORS, default="auto", help="of qemu (default: auto, by a probe)"
+    )
+
+
+def _names(
+    command: argparse.ArgumentParser,
+    option: str,
+    default: str,
+    what: str,
+    accepted: tuple[str, ...] | None = None,
+) -> None:
+    command.add_argument(
+        option,
+        type=_name_list(accepted),
+        default=(default,),
+        metavar="NAMES",
+        help=f"{what}; several by comma or space (default: {default})",
+    )
+
+
+def _name_list(accepted: tuple[str, ...] | None) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+        if not names:
+            raise argparse.ArgumentTypeError("needs at least one name")
+        for name in names:
+            if accepted is not None and name not in accepted:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(accepted)}")
+        return names
+
+    return parse
+
+
+def _optional_path(text: str) -> Path | None:
+    """An empty value is no value: `make test-image IMAGE=` asks for the default."""
+    return Path(text).expanduser().absolute() if text else None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,135 @@
+"""The entry point `slm`: reads the command line, runs the command, turns its outcome into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from harness import terminal
+from harness.cli.arguments import parser
+from harness.cli.child import adopt_orphans, end_leftovers
+from harness.errors import HarnessError
+from harness.results.verdict import EXIT_INTERRUPTED
+
+# Each command imports what it needs when it is called: `slm report` must work where no QEMU is installed.
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """`slm fetch`: every artifact is in the cache, verified."""
+    from harness.image import artifacts
+
+    if arguments.names:
+        paths = {name: artifacts.fetch(name) for name in arguments.names}
+    else:
+        paths = artifacts.fetch_all(arguments.flavor)
+    for name, path in paths.items():
+        terminal.say(f"{name}: {path}")
+    return 0
+
+
+def engine(arguments: argparse.Namespace) -> int:  # noqa: ARG001  (every command has this signature)
+    """`slm engine`: the engine's tree is in the cache."""
+    from harness.image.engine import build_engine
+
+    terminal.say(str(build_engine()))
+    return 0
+
+
+def image(arguments: argparse.Namespace) -> int:
+    """`slm image`: the image is in the cache."""
+    from harness.image.build import build_image
+
+    with terminal.step(f"Get the image of flavor {arguments.flavor}"):
+        built = build_image(arguments.flavor, arguments.accelerator)
+    terminal.say(f"image   {built.path}")
+    terminal.say(f"sha256  {built.sha256}")
+    return 0
+
+
+def test_image(arguments: argparse.Namespace) -> int:
+    """`slm test-image`: the main job."""
+    from harness.cli.test_image import TestImageRequest, run
+
+    return run(
+        TestImageRequest(
+            image=arguments.image,
+            flavor=arguments.flavor,
+            profiles=arguments.profiles,
+            tls_modes=arguments.tls_modes,
+            machine=arguments.machine,
+            accelerator=arguments.accelerator,
+            suites=arguments.suites,
+            selection=arguments.tests.strip(),
+            keep=arguments.keep,
+            minimum_checks=arguments.minimum_checks,
+        )
+    )
+
+
+def shell(arguments: argparse.Namespace) -> int:
+    """`slm shell`: a booted cell to look around in."""
+    from harness.cli.shell import ShellRequest, run
+
+    return run(
+        ShellRequest(
+            image=arguments.image,
+            flavor=arguments.flavor,
+            profile=arguments.profile,
+            tls_mode=arguments.tls_mode,
+            machine=arguments.machine,
+            accelerator=arguments.accelerator,
+        )
+    )
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """`slm report`: everything that is drawn from a results.json, drawn again beside it."""
+    from harness.results.folder import reports_root
+    from harness.results.model import read_results
+    from harness.results.publish import RESULTS_FILE, render
+
+    path = arguments.results or reports_root() / "latest" / RESULTS_FILE
+    if path.is_dir():
+        path /= RESULTS_FILE
+    published = render(read_results(path), path.parent)
+    for drawn in (published.report, published.summary, published.junit):
+        terminal.say(str(drawn))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "fetch": fetch,
+    "engine": engine,
+    "image": image,
+    "test-image": test_image,
+    "shell": shell,
+    "report": report,
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `slm`; returns the exit code. A traceback leaves it only for a defect of ours."""
+    arguments = parser().parse_args(words)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # SIGTERM cleans up as Ctrl-C does; and a shell that started us in the background had SIGINT ignored.
+        signal.signal(number, signal.default_int_handler)
+    adopt_orphans()
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except HarnessError as error:
+        terminal.complain(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        left = end_leftovers(())
+        terminal.complain("interrupted" + (f"; ended {', '.join(left)}" if left else ""))
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`slm report | head`): no reason for a traceback.
+        sys.stderr.close()
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+// One request with Node's own fetch (undici), as coding clients written for Node make it.
+// stdin: one JSON object {url, method, headers, body}. stdout: one JSON object
+// {status, headers, headers_s, chunks: [[seconds, bytes], ...], body, total_s, error}.
+// The certificate is trusted through NODE_EXTRA_CA_CERTS; the host name is always checked.
+// Times are seconds since fetch was called.
+
+const read = async (stream) => {
+  const parts = [];
+  for await (const part of stream) parts.push(part);
+  return Buffer.concat(parts).toString("utf8");
+};
+
+const job = JSON.parse(await read(process.stdin));
+const started = performance.now();
+const seconds = () => (performance.now() - started) / 1000;
+const answer = { node: process.version, status: null, headers: {}, headers_s: null, chunks: [], body: "", error: null };
+
+try {
+  const response = await fetch(job.url, {
+    method: job.method ?? "POST",
+    headers: job.headers,
+    body: job.body === undefined ? undefined : JSON.stringify(job.body),
+    redirect: "manual",
+  });
+  answer.status = response.status;
+  answer.headers_s = seconds();
+  answer.headers = Object.fromEntries(response.headers);
+  const parts = [];
+  for await (const chunk of response.body ?? []) {
+    answer.chunks.push([seconds(), chunk.length]);
+    parts.push(Buffer.from(chunk));
+  }
+  answer.body = Buffer.concat(parts).toString("utf8");
+} catch (error) {
+  answer.error = { name: error.name, message: error.message, cause: String(error.cause?.code ?? error.cause ?? "") };
+}
+answer.total_s = seconds();
+process.stdout.write(JSON.stringify(answer) + "\n");

@@ -1,0 +1,144 @@
+"""The short form of a run: `summary.md`, and the table at the end of the terminal's output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.cell.titles import topic
+from harness.results.model import Cell, Check, Metric, Results
+from harness.results.rerun import rerun_check
+from harness.terminal import format_seconds
+
+VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
+
+
+def broken_checks(cell: Cell) -> list[Check]:
+    """The checks of a cell that failed or ended in an error."""
+    return [check for check in cell.checks if check.status in ("failed", "error")]
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people, a dash where not measured."""
+    return "-" if seconds is None else format_seconds(seconds)
+
+
+def metric_value(metric: Metric) -> str:
+    """`12.3 tok/s (11.9 to 12.6)`."""
+    interval = (
+        f" ({metric.ci_low:.4g} to {metric.ci_high:.4g})"
+        if metric.ci_low is not None and metric.ci_high is not None
+        else ""
+    )
+    return f"{metric.value:.4g} {metric.unit}{interval}".strip()
+
+
+def summary_markdown(results: Results) -> str:
+    """The whole of `summary.md`."""
+    return "\n".join(_markdown(results)) + "\n"
+
+
+def _markdown(results: Results) -> Iterator[str]:
+    yield f"# {results.verdict}: {_cell_text(results.reason)}"
+    yield ""
+    yield f"- Image: `{results.image.path}` ({_image(results)})"
+    if results.image.sha256:
+        yield f"- sha256: `{results.image.sha256}`"
+    host = results.host
+    yield f"- Host: {host.cpu}, {host.cores} cores, {host.ram_mib} MiB; {host.machine} ({host.accelerator})"
+    yield f"- Started {results.started}, took {format_seconds(results.wall_s)}" + (
+        f", commit `{results.commit}`" if results.commit else ""
+    )
+    yield ""
+    yield "| cell | verdict | passed | failed | errors | skipped | boot | ready | checks |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    for cell in results.cells:
+        tests, timings = cell.tests, cell.timings
+        yield (
+            f"| {cell.name} | {cell.verdict} | {tests.passed} | {tests.failed} | {tests.errors} | "
+            f"{tests.skipped} | {duration(timings.boot_s)} | {duration(timings.ready_s)} | "
+            f"{duration(timings.suite_s)} |"
+        )
+    for cell in results.cells:
+        yield from _cell_markdown(cell)
+
+
+def _cell_markdown(cell: Cell) -> Iterator[str]:
+    if cell.fault:
+        yield from ("", f"## {cell.name}: infrastructure", "", _cell_text(cell.fault))
+    broken = broken_checks(cell)
+    if broken:
+        yield from ("", f"## {cell.name}: failed checks", "")
+        for check in broken:
+            yield f"- {topic(check.file)}: {_cell_text(check.title)}: {_cell_text(check.message)}"
+            yield f"  `{rerun_check(cell.rerun, check.id)}`"
+    if cell.metrics:
+        yield from (
+            "",
+            f"## {cell.name}: measured",
+            "",
+            "| metric | value | target | verdict |",
+            "|---|---|---|---|",
+        )
+        for metric in cell.metrics:
+            target = "" if metric.target is None else f"{metric.target:g} {metric.unit}"
+            value = metric_value(metric)
+            yield f"| {_cell_text(metric.name)} | {value} | {target} | {metric.verdict or ''} |"
+
+
+def _cell_text(text: str) -> str:
+    """One line that can stand in a table or a list."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _image(results: Results) -> str:
+    image = results.image
+    engine = f"{image.engine} {image.engine_version}".strip()
+    facts = [f"flavor {image.flavor}" if image.flavor else "", engine, image.model]
+    return ", ".join(fact for fact in facts if fact) or "contents unknown"
+
+
+def summary_table(results: Results) -> Table:
+    """The cells as a table that fits a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("cell", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for heading in ("passed", "failed", "skipped", "ready", "checks"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cell in results.cells:
+        tests = cell.tests
+        broken = tests.failed + tests.errors
+        table.add_row(
+            cell.name,
+            Text(cell.verdict, style=VERDICT_STYLE[cell.verdict]),
+            str(tests.passed),
+            Text(str(broken), style="red" if broken else ""),
+            Text(str(tests.skipped), style="yellow" if tests.skipped else ""),
+            duration(cell.timings.ready_s),
+            duration(cell.timings.suite_s),
+        )
+    return table
+
+
+def throughput_lines(results: Results) -> list[str]:
+    """One line for each measured throughput, with what it was measured on."""
+    return [
+        f"{cell.name}: {metric.name} {metric_value(metric)} ({cell.machine}, {cell.accelerator})"
+        for cell in results.cells
+        for metric in cell.metrics
+        if metric.unit == "tok/s"
+    ]
+
+
+def failure_lines(results: Results) -> list[str]:
+    """One line for each failed check, each followed by the command that runs it again."""
+    lines = []
+    for cell in results.cells:
+        for check in broken_checks(cell):
+            first = check.message.splitlines()[0] if check.message else check.status
+            lines.append(f"✗ {cell.name}: {topic(check.file)}: {check.title}: {first}")
+            lines.append(f"    {rerun_check(cell.rerun, check.id)}")
+    return lines

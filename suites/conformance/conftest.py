@@ -1,0 +1,107 @@
+"""Order and session-wide clients of the conformance suite; machines come from the root conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from harness.client.https import ApplianceAddress, open_client, read_stream
+from harness.client.openai_sdk import OpenAISdk, open_appliance_sdk
+from harness.client.sse import Stream
+from harness.machine.protocol import Machine
+from suites.conformance.ask import CHAT, chat, expect_json, long_chat
+from suites.conformance.guest_facts import unit_properties
+from suites.conformance.silent_connections import SilentConnections, open_silent_connections
+
+ORDER = (
+    "lifecycle",
+    "units",
+    "sandbox",
+    "sockets",
+    "limits",
+    "certificate",
+    "http_port",
+    "auth",
+    "routes",
+    "errors",
+    "cors",
+    "headers",
+    "patience",
+    "engine",
+    "openai_api",
+    "openai_python",
+    "sse",
+    "throughput",
+    "slow_prefill",
+    "recovery",
+    "secrets",
+)
+"""Cheap topics first, those which stop the engine late, and secrets last: by then every log is written."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        if not item.path.is_relative_to(here):
+            return -1
+        topic = item.path.stem.removeprefix("test_")
+        return ORDER.index(topic) if topic in ORDER else len(ORDER)
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def client(appliance: ApplianceAddress) -> Iterator[httpx.Client]:
+    """A client with the administrator's right; one connection for the whole session."""
+    with open_client(appliance, read_timeout_s=180) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def stranger(appliance: ApplianceAddress) -> Iterator[httpx.Client]:
+    """A client without credentials."""
+    with open_client(appliance, auth="none", read_timeout_s=60) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def units(machine: Machine) -> dict[str, dict[str, str]]:
+    """Properties of the appliance's units as they are at the start of the suite."""
+    return unit_properties(machine)
+
+
+@pytest.fixture(scope="session")
+def sdks(appliance: ApplianceAddress) -> Iterator[dict[str, OpenAISdk]]:
+    """openai-python 2.x and 3.x, each running in its own interpreter."""
+    with ExitStack() as running:
+        yield {major: running.enter_context(open_appliance_sdk(appliance, major)) for major in ("2", "3")}
+
+
+@pytest.fixture(scope="session")
+def silent_connections(appliance: ApplianceAddress) -> Iterator[SilentConnections]:
+    """Opened by the first check that asks for them; a later one looks what became of them."""
+    with open_silent_connections(appliance) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def stream(client: httpx.Client, machine: Machine) -> Stream:
+    """One long streamed answer through the proxy, on a connection that is there already."""
+    client.get("/v1/models")
+    return read_stream(client, CHAT, long_chat(machine.accelerator))
+
+
+@pytest.fixture(scope="session")
+def speed(client: httpx.Client) -> dict[str, float]:
+    """The engine's own timings of one answer to a prompt nobody asked before."""
+    prompt = (
+        "Three colours are wanted: that of grass in spring, that of a clear sky at noon, "
+        "and that of snow which fell last night. Give each of them in one word, in this order."
+    )
+    body = expect_json(client.post(CHAT, json=chat(prompt, max_tokens=5)))
+    return {name: float(value) for name, value in body["timings"].items()}
