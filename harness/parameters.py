@@ -16,10 +16,11 @@ from typing import Any, Literal, cast, get_args
 
 import yaml
 
-_ROOT = Path(__file__).resolve().parent.parent
-SOURCE = _ROOT / "appliance" / "parameters.yaml"
-BASH_TABLE = _ROOT / "appliance" / "lib" / "parameter_table.sh"
-DOCUMENT = _ROOT / "docs" / "parameters.md"
+from harness.locations import REPOSITORY
+
+SOURCE = REPOSITORY / "appliance" / "parameters.yaml"
+BASH_TABLE = REPOSITORY / "appliance" / "lib" / "parameter_table.sh"
+DOCUMENT = REPOSITORY / "docs" / "parameters.md"
 TABLE_BEGIN = "<!-- parameters: begin (generated from appliance/parameters.yaml) -->"
 TABLE_END = "<!-- parameters: end -->"
 
@@ -38,8 +39,8 @@ class ParameterTableError(ValueError):
 class Parameter:
     """One ONEAPP_SLM_* context variable.
 
-    `minimum` and `maximum` bound the value of integer and decimal kinds and the length of a password, both ends
-    included. `default` is what an empty value means; an empty default means "none" (a password is generated).
+    `minimum` and `maximum` bound the value of integer and decimal kinds and the length of a password, both
+    ends included. `default` is what an empty value means; an empty default means "none".
     """
 
     name: str
@@ -60,7 +61,7 @@ class Parameter:
 def load_parameters(path: Path = SOURCE) -> tuple[Parameter, ...]:
     """Read the parameters in the order of the file.
 
-    Raises ParameterTableError naming the entry and the key when something is missing, unknown or contradictory.
+    Raises ParameterTableError naming entry and key when something is missing, unknown or contradictory.
     """
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     entries = document.get("parameters") if isinstance(document, Mapping) else None
@@ -83,7 +84,7 @@ def render_bash_table(parameters: Sequence[Parameter]) -> str:
         "",
         "declare -ga SLM_PARAM_NAMES=(" + " ".join(parameter.name for parameter in parameters) + ")",
     ]
-    columns = {
+    columns: dict[str, dict[str, str]] = {
         "LABEL": {p.name: p.label for p in parameters},
         "TYPE": {p.name: p.kind for p in parameters},
         "DEFAULT": {p.name: p.default for p in parameters},
@@ -148,9 +149,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in stale:
         if options.write:
             path.write_text(wanted[path], encoding="utf-8")
-            print(f"wrote {path.relative_to(_ROOT)}")
+            print(f"wrote {path.relative_to(REPOSITORY)}")
         else:
-            print(f"error: {path.relative_to(_ROOT)} differs from appliance/parameters.yaml", file=sys.stderr)
+            print(
+                f"error: {path.relative_to(REPOSITORY)} differs from appliance/parameters.yaml",
+                file=sys.stderr,
+            )
     if stale and not options.write:
         print("hint: run python -m harness.parameters --write", file=sys.stderr)
         return 1

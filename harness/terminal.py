@@ -77,6 +77,13 @@ class Step:
         return "━" * filled + "╌" * (_BAR_CELLS - filled) + " "
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without printing; rich would end the process. A reader that has gone (a killed parent,
+        `| head`) must not stop the work or its cleaning up."""
+        self.quiet = True
+
+
 class _Screen:
     """The one place that writes to the terminal: a stack of running steps and the line that shows them."""
 
@@ -87,7 +94,7 @@ class _Screen:
         self._ticker: threading.Thread | None = None
         self._stop = threading.Event()
         # No file given: rich looks up sys.stdout at every print, so pytest's capture is honoured.
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = _Console(highlight=False, soft_wrap=True)
 
     def print(self, text: str | Text, style: str = "") -> None:
         """Print one redacted line above the live line."""

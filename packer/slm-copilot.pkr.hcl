@@ -1,6 +1,6 @@
 # Turns the base disk into the appliance's image: boots it, provisions it from the staging ISO, seals it.
 # Run through `make image` (harness/image/packer.py gives the variables without a default); what differs
-# between flavors is data in flavors/<flavor>.pkrvars.hcl.
+# between flavors is data in flavors/<flavor>.pkrvars.json.
 
 packer {
   required_version = ">= 1.15.0"
@@ -146,11 +146,7 @@ build {
   sources = ["source.qemu.appliance"]
 
   provisioner "shell" {
-    inline_shebang = "/bin/bash -e"
-    inline = [
-      "mkdir -p /run/slm-stage",
-      "mount -o ro /dev/disk/by-label/SLM_STAGE /run/slm-stage",
-      "for script in /run/slm-stage/provision/[0-9]*.sh; do echo \"provision: $${script##*/}\"; bash \"$${script}\"; done",
-    ]
+    script          = "${path.root}/provision.sh"
+    execute_command = "bash {{ .Path }}"
   }
 }

@@ -54,6 +54,18 @@ missing_packages() {
     [[ -z ${wanted} || ${wanted} == \#* ]] || is_there "${wanted}" || printf '%s\n' "${package}"
   done <"${PACKAGES_TSV}"
   find_python >/dev/null || printf 'python3-venv\n'
+  ! needs_go || printf 'golang-go\n'
+}
+
+# Go builds Packer where it isn't installed. From 1.21 on Go fetches the newer Go that a module asks for by itself;
+# an older one (Debian 12's) is of no use, and what to do then is told where Packer is looked for.
+needs_go() {
+  local offered
+  if is_there packer || is_there go || ! is_there apt-cache; then
+    return 1
+  fi
+  offered=$(apt-cache policy golang-go 2>/dev/null | sed -nE 's/^ *Candidate: ([0-9]+:)?([0-9.]+).*/\2/p')
+  [[ -n ${offered} && $(printf '%s\n' 1.21 "${offered}" | sort -V | head -n 1) == 1.21 ]]
 }
 
 as_root() {
@@ -105,13 +117,15 @@ install_packages() {
 }
 
 provide_packages() {
-  local missing=()
-  mapfile -t missing < <(missing_packages | sort -u)
-  if ((${#missing[@]} > 0)); then
+  local missing=() before=""
+  while mapfile -t missing < <(missing_packages | sort -u) && ((${#missing[@]} > 0)); do
+    [[ "${missing[*]}" != "${before}" ]] || break
+    before="${missing[*]}"
     may_install "${missing[@]}" || return 0
     install_packages "${missing[@]}"
-    require_nothing_missing
-  fi
+    # Once more: apt's lists, new now, may offer what they did not know before.
+  done
+  require_nothing_missing
 }
 
 # True when packages can be installed. Where they can't, that ends the setup, except in a CI job without root, which

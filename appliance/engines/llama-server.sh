@@ -27,6 +27,8 @@ engine_install() {
   id -u "$SLM_ENGINE_USER" >/dev/null 2>&1 ||
     useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SLM_ENGINE_USER" || return
   chown -R root:root "$SLM_ENGINE_DIR" && chmod -R u=rwX,go=rX "$SLM_ENGINE_DIR" || return
+  give 0755 root:root "$SLM_HOME" "$SLM_APPLIANCE_DIR/bin/engine-state" || return
+  [[ -n $(engine_version) ]] || fail "llama-server does not run in this image: $(missing_libraries)" || return
   install_unit_file "$SLM_APPLIANCE_DIR/templates/slm-engine.service" "$SLM_ROOT/etc/systemd/system/$SLM_ENGINE_UNIT" || return
   reload_units && enable_unit "$SLM_ENGINE_UNIT"
 }
@@ -91,6 +93,12 @@ engine_ready() {
 
 engine_version() {
   "$SLM_ENGINE_DIR/llama-server" --version 2>&1 | sed -n 's/^version: //p'
+}
+
+missing_libraries() {
+  local missing
+  missing=$(ldd "$SLM_ENGINE_DIR/llama-server" 2>/dev/null | awk '/not found/ { printf "%s ", $1 }' || true)
+  printf '%s\n' "${missing:+missing libraries: $missing}"
 }
 
 # Which of its CPU libraries the running engine chose, such as "zen4" or "haswell".

@@ -26,6 +26,7 @@ from harness.cell.options import CellOptions, add_options, cell_options
 from harness.cell.progress import ProgressReporter
 from harness.cell.redacting_stream import RedactingStream
 from harness.cell.session import CellSession
+from harness.cli.child import follow_parent
 from harness.errors import HarnessError
 from harness.terminal import say
 
@@ -77,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # do so even where a shell that put us in the background had it ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
+        follow_parent()
 
 
 def _stretch(options: CellOptions) -> float:

@@ -14,6 +14,9 @@ from harness.terminal import format_seconds
 _MARKS: dict[CheckStatus, str] = {"passed": "✓", "failed": "✗", "error": "✗", "skipped": "○"}
 _COLOURS: dict[CheckStatus, str] = {"passed": "green", "failed": "red", "error": "red", "skipped": "yellow"}
 
+LONGEST_LINE = 300
+"""Characters of each line of a short reason; the details keep the whole."""
+
 
 @dataclass
 class _Running:
@@ -111,7 +114,8 @@ def _failure_message(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = str(crash.message) if crash is not None else report.longreprtext
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return "\n".join(lines[:5]).removeprefix("Failed: ")
+    shown = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..." for line in lines[:5]]
+    return "\n".join(shown).removeprefix("Failed: ")
 
 
 def _captured(report: pytest.TestReport) -> list[str]:

@@ -16,6 +16,7 @@ exit codes:
   3    INCONCLUSIVE: too little ran to say either
   130  interrupted; everything it started has been ended
 
+make itself exits with 2 whatever the reason; `.venv/bin/slm test-image` gives these codes.
 Every option has a make variable of the same name: make test-image MACHINE=nspawn TESTS=auth
 """
 

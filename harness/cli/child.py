@@ -14,18 +14,38 @@ from pathlib import Path
 
 from harness import terminal
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
 
 POLITE_S = 90.0
 """Seconds a child gets after SIGINT to close its machine and save its evidence (slow under TCG)."""
 STERN_S = 10.0
 """Seconds it gets after SIGTERM before SIGKILL."""
+SAME_INTERRUPTION_S = 1.0
+"""Interruptions that follow each other faster are one: make and the shell may each pass on a Ctrl-C."""
+
+PARENT_VARIABLE = "SLM_PARENT_PID"
+"""Tells a child whose death it must not outlive."""
 
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that none can slip away (Linux)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def follow_parent(environment: Mapping[str, str] | None = None) -> None:
+    """In a child: be interrupted when the process that started us dies, even by SIGKILL (Linux)."""
+    parent = (os.environ if environment is None else environment).get(PARENT_VARIABLE, "")
+    if not parent.isdecimal():
+        return
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != int(parent):  # it died before we could say so
+        raise KeyboardInterrupt
+
+
+def _prctl(option: int, value: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 class Child:
@@ -42,7 +62,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=dict(env),
+            env={**env, PARENT_VARIABLE: str(os.getpid())},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, args=(on_line,), daemon=True)
@@ -89,11 +109,15 @@ class Child:
         return status if status is not None else -signal.SIGKILL
 
     def _wait_unless_interrupted(self, seconds: float) -> int | None:
-        try:
-            return self.wait(seconds)
-        except KeyboardInterrupt:
-            terminal.say("interrupted again: ending the cell with less patience")
-            return self.wait(0.1)
+        began = time.monotonic()
+        while True:
+            try:
+                return self.wait(max(0.0, began + seconds - time.monotonic()))
+            except KeyboardInterrupt:
+                if time.monotonic() - began < SAME_INTERRUPTION_S:
+                    continue
+                terminal.say("interrupted again: ending the cell with less patience")
+                return self.wait(0.1)
 
 
 def descendants() -> dict[int, str]:

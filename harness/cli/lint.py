@@ -77,8 +77,8 @@ def check_packer(folders: Iterable[Path], root: Path = REPOSITORY) -> None:
     packer = str(packer_binary())
     for folder in folders:
         run([packer, "fmt", "-check", "-diff", str(folder)], root)
-        if list((root / folder).glob("*.pkr.hcl")):  # a folder of values alone has nothing to validate
-            run([packer, "validate", "-syntax-only", str(folder)], root)
+        for template in sorted((root / folder).glob("*.pkr.hcl")):  # each stands for itself
+            run([packer, "validate", "-syntax-only", str(template)], root)
 
 
 def beside_python(name: str) -> str:
@@ -99,7 +99,9 @@ def linters(files: Sequence[Path], root: Path = REPOSITORY) -> dict[str, Callabl
         f"YAML ({len(documents)} files)": lambda: parse_yaml(documents),
     }
     if shell:
-        chosen[f"shellcheck ({len(shell)} files)"] = lambda: run([beside_python("shellcheck"), "-x", *shell])
+        chosen[f"shellcheck ({len(shell)} files)"] = lambda: run(
+            [beside_python("shellcheck"), "-x", "-P", "SCRIPTDIR", *shell]
+        )
         chosen["shfmt"] = lambda: run([beside_python("shfmt"), "-d", "-i", "2", "-ci", *shell])
     if folders:
         chosen["packer fmt and validate"] = lambda: check_packer(folders)

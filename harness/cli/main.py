@@ -122,6 +122,8 @@ def main(words: Sequence[str] | None = None) -> int:
         terminal.complain(error.message, error.hint)
         return error.exit_code
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the end is near: nothing may interrupt the cleaning up
         left = end_leftovers(())
         terminal.complain("interrupted" + (f"; ended {', '.join(left)}" if left else ""))
         return EXIT_INTERRUPTED

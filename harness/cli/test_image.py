@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,16 +153,10 @@ def _plan(
 
 def cell_command(request: TestImageRequest, image: Image, profile: str, tls_mode: str) -> str:
     """The command that runs one cell of this run again, with the same image."""
-    return make_command(
-        "test-image",
-        {
-            "IMAGE": str(image.path),
-            "PROFILES": profile,
-            "TLS_MODES": tls_mode,
-            "MACHINE": request.machine,
-            "SUITES": " ".join(request.suites),
-        },
+    one_cell = replace(
+        request, image=image.path, flavor="ci", profiles=(profile,), tls_modes=(tls_mode,), selection=""
     )
+    return run_command(one_cell)
 
 
 def run_command(request: TestImageRequest) -> str:

@@ -21,7 +21,7 @@ from harness.image.engine import build_engine, engine_key, engine_version
 from harness.image.external_tool import find_tool
 from harness.image.flavor import Flavor, load_flavor
 from harness.image.leftovers import MAKING_PREFIX, sweep
-from harness.image.packer import TEMPLATE, run_packer
+from harness.image.packer import PROVISION_SCRIPT, TEMPLATE, TEMPLATE_BOOTED, run_packer
 from harness.image.staging import APPLIANCE, PROVISION, write_staging_iso
 from harness.locations import GIB, REPOSITORY, images, require_free
 from harness.locking import exclusive
@@ -83,6 +83,8 @@ def image_key(flavor: Flavor, artifacts: Artifacts) -> str:
             **folder_inputs(APPLIANCE, "appliance"),
             **folder_inputs(PROVISION, "provision"),
             **folder_inputs(TEMPLATE, "template"),
+            **folder_inputs(TEMPLATE_BOOTED, "template of a booted guest"),
+            **folder_inputs(PROVISION_SCRIPT, "provision.sh"),
             **folder_inputs(flavor.packer_variables, "variables"),
             **folder_inputs(Path(__file__).with_name("staging.py"), "staging.py"),
         }

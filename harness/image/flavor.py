@@ -31,7 +31,7 @@ class Flavor:
     @property
     def packer_variables(self) -> Path:
         """The flavor's settings for Packer."""
-        return FLAVORS_FOLDER / f"{self.name}.pkrvars.hcl"
+        return FLAVORS_FOLDER / f"{self.name}.pkrvars.json"
 
 
 def known_flavors(folder: Path = FLAVORS_FOLDER) -> tuple[str, ...]:

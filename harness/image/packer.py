@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.image.build_guest import build_guest, load_settings, save_disk
 from harness.image.content_key import file_sha256
 from harness.image.external_tool import find_tool, run_tool
 from harness.image.flavor import Flavor
@@ -15,10 +16,14 @@ from harness.image.packer_tools import packer_binary, plugin_folder
 from harness.locations import REPOSITORY
 from harness.terminal import Step
 
-TEMPLATE = REPOSITORY / "packer" / "slm-copilot.pkr.hcl"
+PACKER_FOLDER = REPOSITORY / "packer"
+TEMPLATE = PACKER_FOLDER / "slm-copilot.pkr.hcl"
+TEMPLATE_BOOTED = PACKER_FOLDER / "slm-copilot-booted.pkr.hcl"
+"""For a guest that the harness boots: what is used where Packer's QEMU plugin can't be had."""
+PROVISION_SCRIPT = PACKER_FOLDER / "provision.sh"
 
-# "==> qemu.appliance: text" or "    qemu.appliance: text"
-_UI_LINE = re.compile(r"^(?:==>|\s+) qemu\.appliance: (?P<text>.*)$")
+# "==> qemu.appliance: text" or "    null.appliance: text"
+_UI_LINE = re.compile(r"^(?:==>|\s+) (?:qemu|null)\.appliance: (?P<text>.*)$")
 
 
 def run_packer(
@@ -26,23 +31,66 @@ def run_packer(
 ) -> Path:
     """Build the image in `work` (an existing, empty folder) and return the qcow2 file.
 
-    `accelerator` is kvm or tcg. What Packer and the guest's console printed is in work/packer.log and
-    work/serial.log. Raises HarnessError with the line that tells most; Packer itself removes the machine.
+    `accelerator` is kvm or tcg. Packer boots the base disk with its QEMU plugin; where that plugin can't be
+    had, the harness boots it and Packer does the rest. What Packer and the guest's console printed is in
+    work/packer.log and work/serial.log. Raises HarnessError with the line that tells most.
     """
     find_tool("qemu-system-x86_64", "qemu-system-x86")
     find_tool("qemu-img", "qemu-utils")
     key = _make_ssh_key(work)
-    output = work / "output"
-    variables = {
-        "base_image": base,
-        "base_sha256": file_sha256(base),
-        "staging_iso": staging_iso,
-        "output_directory": output,
-        "accelerator": accelerator,
-        "ssh_private_key_file": key,
-        "ssh_public_key_base64": base64.b64encode(key.with_suffix(".pub").read_bytes()).decode(),
-        "serial_log": work / "serial.log",
-    }
+    public_key = base64.b64encode(key.with_suffix(".pub").read_bytes()).decode()
+    image = work / "output" / f"slm-copilot-{flavor.name}.qcow2"
+    try:
+        plugins = plugin_folder()
+    except HarnessError as missing:
+        progress.note(f"the harness boots the base disk for Packer: {missing.message}")
+        image.parent.mkdir()
+        settings = load_settings(flavor)
+        with build_guest(
+            settings,
+            base=base,
+            staging_iso=staging_iso,
+            accelerator=accelerator,
+            public_key_base64=public_key,
+            work=work,
+        ) as guest:
+            variables = {
+                "ssh_port": str(guest.forward(22).port),
+                "ssh_private_key_file": str(key),
+                "ssh_timeout": settings.ssh_timeout,
+            }
+            _packer_build(TEMPLATE_BOOTED, [], variables, work, progress)
+            progress.waiting_for("the guest to shut down")
+            save_disk(guest, image, settings, work / "packer.log")
+    else:
+        variables = {
+            "base_image": str(base),
+            "base_sha256": file_sha256(base),
+            "staging_iso": str(staging_iso),
+            "output_directory": str(image.parent),
+            "accelerator": accelerator,
+            "ssh_private_key_file": str(key),
+            "ssh_public_key_base64": public_key,
+            "serial_log": str(work / "serial.log"),
+        }
+        options = [f"-var-file={flavor.packer_variables}"]
+        _packer_build(TEMPLATE, options, variables, work, progress, plugins=plugins)
+    if not image.is_file():
+        raise HarnessError(
+            f"Packer ended well but made no {image.name}", hint=f"the whole log: {work / 'packer.log'}"
+        )
+    return image
+
+
+def _packer_build(
+    template: Path,
+    options: list[str],
+    variables: dict[str, str],
+    work: Path,
+    progress: Step,
+    *,
+    plugins: Path | None = None,
+) -> None:
     telling: list[str] = []
 
     def follow(line: str) -> None:
@@ -53,19 +101,18 @@ def run_packer(
         if match and _tells(text):
             telling.append(text)
 
-    log = work / "packer.log"
     try:
         run_tool(
             [
                 *(packer_binary(), "build", "-color=false", "-timestamp-ui=false"),
-                f"-var-file={flavor.packer_variables}",
+                *options,
                 *(f"-var={name}={value}" for name, value in variables.items()),
-                TEMPLATE,
+                template,
             ],
             what="building the image with Packer",
-            log=log,
+            log=work / "packer.log",
             env={
-                "PACKER_PLUGIN_PATH": str(plugin_folder()),
+                "PACKER_PLUGIN_PATH": str(plugins or work / "no-plugins"),
                 "PACKER_CACHE_DIR": str(work / "packer-cache"),
                 "PACKER_CONFIG_DIR": str(work),
                 "TMPDIR": str(work),
@@ -79,10 +126,6 @@ def run_packer(
                 f"building the image with Packer failed: {telling[-1]}", hint=error.hint
             ) from error
         raise
-    image = output / f"slm-copilot-{flavor.name}.qcow2"
-    if not image.is_file():
-        raise HarnessError(f"Packer ended well but made no {image.name}", hint=f"the whole log: {log}")
-    return image
 
 
 def _tells(text: str) -> bool:

@@ -63,15 +63,16 @@ def plugin_folder() -> Path:
 
 
 def provide() -> int:
-    """Get both for `make setup` and return its exit code; what can't be had is told in one line."""
-    status = 0
-    for find in (packer_binary, plugin_folder):
-        try:
-            find()
-        except HarnessError as error:
-            complain(error.message, error.hint)
-            status = error.exit_code
-    return status
+    """Get Packer for `make setup` and return its exit code; that it can't be had is told in one line.
+
+    The plugin is only looked for when an image is built: Packer has another way where it is missing.
+    """
+    try:
+        packer_binary()
+    except HarnessError as error:
+        complain(error.message, error.hint)
+        return error.exit_code
+    return 0
 
 
 def parse_version(text: str) -> Version | None:

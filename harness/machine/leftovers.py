@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -36,6 +37,16 @@ class Claim:
         self._folders: list[str] = []
         self._cgroups: list[str] = []
         self._write()
+
+    def new_folder(self, parent: Path, prefix: str) -> Path:
+        """Make a folder below `parent` (made too) that only its owner can read, and put it on record.
+
+        Its name is a valid host name, which a container's name has to be.
+        """
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = self.folder(parent / f"{prefix}{secrets.token_hex(4)}")
+        folder.mkdir(mode=0o700)
+        return folder
 
     def folder(self, path: Path) -> Path:
         """Put `path` on record (before it is made, so that there is no moment without)."""

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,10 +51,8 @@ class NspawnMachine:
         self._network = ContainerNetwork()
         self._claim = Claim()
         try:
-            work.mkdir(parents=True, exist_ok=True)
             require_free(work, ROOM_FOR_A_RUN, "the changes a guest makes to its disk")
-            self.folder = Path(tempfile.mkdtemp(prefix="slm-nspawn-", dir=work))
-            self._claim.folder(self.folder)
+            self.folder = self._claim.new_folder(work, "slm-nspawn-")
             for name in ("upper", "work", "lower", "root", "context"):
                 (self.folder / name).mkdir()
             # The container's / is the upper folder, with its mode; mkdtemp's children got ours.

@@ -12,9 +12,13 @@ enter_cgroup() {
 }
 
 mount_root() {
-  local disk=$1 offset=$2 options=ro
+  local disk=$1 offset=$2 options=ro type
+  if ! type=$(blkid -p -O "$offset" -o value -s TYPE "$disk"); then
+    echo "mount: the image holds no file system that can be found"
+    return 1
+  fi
   # After a power cut the journal is dirty; replaying it would need a writable disk.
-  if [[ $(blkid -p -O "$offset" -o value -s TYPE "$disk") == ext[34] ]]; then
+  if [[ $type == ext[34] ]]; then
     options+=,noload
   fi
   mount -o "$options,loop,offset=$offset" "$disk" lower

@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface
@@ -81,9 +80,7 @@ class QemuMachine:
         require_memory(profile.ram_mib, QEMU_OVERHEAD_MIB, f"profile {profile.name}")
         self._claim = Claim()
         try:
-            work.mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix="slm-qemu-", dir=work))
-            self._claim.folder(self.folder)
+            self.folder = self._claim.new_folder(work, "slm-qemu-")
             self._console = Console(self.folder / "console.log")
             self._stderr = self.folder / "qemu-stderr.log"
             self._disk = create_overlay(image, self.folder / "disk.qcow2", profile.disk_gib)
@@ -106,6 +103,15 @@ class QemuMachine:
     def insert_context(self, files: Mapping[str, bytes]) -> None:
         """Make the context ISO that the next start attaches."""
         self._context_iso = write_context_iso(files, self.folder / "context.iso")
+
+    def insert_disc(self, iso: Path) -> None:
+        """Attach this ISO at the next start, in the place of a context ISO."""
+        self._context_iso = iso
+
+    @property
+    def disk(self) -> Path:
+        """The guest's disk: an overlay, to be read while the guest is off."""
+        return self._disk
 
     def start(self) -> None:
         if self._is_running():

@@ -40,7 +40,11 @@ echo "uptime=$(cut -d' ' -f1 /proc/uptime)"
 
 @dataclass(frozen=True)
 class ApplianceState:
-    """What the guest says of itself over SSH."""
+    """What the guest says of itself over SSH.
+
+    `configure_s` is how long after the start of the network stage the status was written; None when that did
+    not happen in this boot, or is not known.
+    """
 
     status: str
     readyz: str
@@ -127,7 +131,8 @@ class _Watch:
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + SSH_POLL_S
             state = self.state()
-            if state is not None and state.ready:
+            # Until the stages run, the status is the last boot's, and its engine may serve already.
+            if state is not None and state.ready and state.configure_s is not None:
                 self.ready_s = self.elapsed()
                 return True
         lines = self.console.last_lines(1)
@@ -229,7 +234,7 @@ class BannerKnock:
 
 
 def parse_state(output: str) -> ApplianceState:
-    """Read the answer of the state command; `configure_s` is None when a time is missing."""
+    """Read the answer of the state command."""
     facts = dict(re.findall(r"^(\w+)=(.*)$", output, re.MULTILINE))
     try:
         # Both times on the guest's monotonic clock: its wall clock may be set while it boots.

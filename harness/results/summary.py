@@ -44,11 +44,13 @@ def summary_markdown(results: Results) -> str:
 def _markdown(results: Results) -> Iterator[str]:
     yield f"# {results.verdict}: {_cell_text(results.reason)}"
     yield ""
-    yield f"- Image: `{results.image.path}` ({_image(results)})"
+    yield f"- Image: `{results.image.path}` ({_image(results)})" if results.image.path else "- Image: none"
     if results.image.sha256:
         yield f"- sha256: `{results.image.sha256}`"
     host = results.host
-    yield f"- Host: {host.cpu}, {host.cores} cores, {host.ram_mib} MiB; {host.machine} ({host.accelerator})"
+    yield f"- Host: {host.cpu}, {host.cores} cores, {host.ram_mib} MiB; {host.machine}" + (
+        f" ({host.accelerator})" if host.accelerator else ""
+    )
     yield f"- Started {results.started}, took {format_seconds(results.wall_s)}" + (
         f", commit `{results.commit}`" if results.commit else ""
     )

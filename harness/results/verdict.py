@@ -63,6 +63,7 @@ def judge_cell(
     without a verdict, never with a PASS.
     """
     broken = counts.failed + counts.errors - errors_by_fault
+    judged = counts.executed - own_checks
     missed = [metric.name for metric in metrics if metric.verdict == "FAIL"]
     if boot_failure and broken:
         return Judgement("FAIL", f"the machine did not get ready: {boot_failure}")
@@ -73,8 +74,7 @@ def judge_cell(
     if fault:
         return Judgement("INCONCLUSIVE", fault)
     if interrupted:
-        return Judgement("INCONCLUSIVE", f"interrupted after {counts.executed} checks")
-    judged = counts.executed - own_checks
+        return Judgement("INCONCLUSIVE", f"interrupted; {judged} checks had been executed")
     if judged <= 0:
         return Judgement("INCONCLUSIVE", "no check was executed")
     if judged < required:

@@ -20,7 +20,6 @@ _forget_login() {
 
 _forget_build_network() {
   rm -f /etc/systemd/network/90-build.network /etc/systemd/system/ssh.service.d/90-build.conf
-  rmdir --ignore-fail-on-non-empty /etc/systemd/system/ssh.service.d
   rm -rf /etc/resolv.conf /var/lib/systemd/network
 }
 
@@ -42,6 +41,11 @@ _forget_logs() {
   find /tmp /var/tmp -mindepth 1 -delete
 }
 
+# Units that run once after /usr changed (new system users, for one) have run here.
+_mark_as_updated() {
+  touch /etc/.updated /var/.updated
+}
+
 # The only place that knows the stages ran here is the status the next stage asks for.
 _check() {
   local left
@@ -61,6 +65,7 @@ _main() {
   _forget_identity
   _forget_packages_lists
   _forget_logs
+  _mark_as_updated
   _check
   sync
   # Blocks that were freed take no room in the image.

@@ -40,9 +40,9 @@ def wait_for_ready(stranger: httpx.Client, seconds: float) -> float:
     return time.monotonic() - started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def stopped(machine: Machine, stranger: httpx.Client, stretch: float) -> Iterator[None]:
-    """While a check uses this, the engine is stopped as an administrator would."""
+    """While the checks of a class run, the engine is stopped as an administrator would stop it."""
     output(machine, f"systemctl stop {ENGINE}", timeout=60)
     yield
     output(machine, f"systemctl start {ENGINE}", timeout=READY_AGAIN_S * stretch)

@@ -1,4 +1,4 @@
-"""Runs the appliance's bash in a folder: SLM_ROOT moves every path, only the edge (ip, systemctl) is a stub."""
+"""Runs the appliance's bash in a folder: SLM_ROOT moves every path, the edge (ip, systemctl) is a stub."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SLM_MODEL_LICENSE=Apache-2.0
 SLM_BUILD_ID=7
 """
 
-# Answers the two questions lib/facts.sh asks; addresses are words of $FAKE_ADDRESSES, "!" marks a temporary one.
+# Answers the questions of lib/facts.sh; addresses are words of $FAKE_ADDRESSES, "!" marks a temporary one.
 IP_STUB = r"""#!/usr/bin/env bash
 case "$*" in
   *"route show default"*) echo '[{"dst":"default","dev":"eth0"}]' ;;
@@ -41,7 +41,8 @@ case "$*" in
       items+="{\"family\":\"$family\",\"local\":\"$address\",\"scope\":\"global\",\"temporary\":$temporary},"
     done
     echo '[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","scope":"host"}]},'
-    echo "{\"ifname\":\"eth0\",\"addr_info\":[$items{\"family\":\"inet6\",\"local\":\"fe80::1\",\"scope\":\"link\"}]}]"
+    items+='{"family":"inet6","local":"fe80::1","scope":"link"}'
+    echo "{\"ifname\":\"eth0\",\"addr_info\":[$items]}]"
     ;;
 esac
 """

@@ -17,7 +17,8 @@ def mode(path: Path) -> str:
 
 def test_mode_is_explicit_under_umask_0077(guest: Guest) -> None:
     guest.run(
-        'echo x | write_atomically 0644 root:root "$SLM_ROOT/open"; echo x | write_atomically 0600 root:root "$SLM_ROOT/shut"'
+        'echo x | write_atomically 0644 root:root "$SLM_ROOT/open";'
+        'echo x | write_atomically 0600 root:root "$SLM_ROOT/shut"'
     )
     assert mode(guest.path("/open")) == "644"
     assert mode(guest.path("/shut")) == "600"
@@ -86,5 +87,5 @@ def test_a_link_is_replaced_in_one_step(guest: Guest) -> None:
     guest.write("/a/file", "a")
     guest.write("/b/file", "b")
     guest.run('link_atomically a "$SLM_ROOT/current"; link_atomically b "$SLM_ROOT/current"')
-    assert os.readlink(guest.path("/current")) == "b"
+    assert guest.path("/current").readlink() == Path("b")
     assert guest.path("/current/file").read_text() == "b"

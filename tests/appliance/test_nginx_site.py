@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import json
 import signal
 import socket
@@ -25,7 +26,10 @@ ORIGIN = "https://ide.example.org"
 CHAT = "/v1/chat/completions"
 ROUTES = [("POST", CHAT), ("POST", "/v1/completions"), ("GET", "/v1/models")]
 READY = '{"status":"ready","model":"smollm2-135m-instruct","engine":"llama-server"}\n'
-CONFIGURE = "load_flavor; validate_parameters; check_tls_mode; resolve_addresses; resolve_password; configure_tls; configure_proxy"
+CONFIGURE = (
+    "load_flavor; validate_parameters; check_tls_mode; resolve_addresses;"
+    "resolve_password; configure_tls; configure_proxy"
+)
 
 
 def bearer(password: str = PASSWORD) -> dict[str, str]:
@@ -82,7 +86,7 @@ class Site:
             connection.close()
 
     def raw(self, data: bytes, *, tls: bool = True, port: int | None = None) -> Answer:
-        """Send bytes as they are and read one answer; its length is in its head or it ends with the connection."""
+        """Send bytes as they are and read one answer, to its length or to the end of the connection."""
         target = port or self.https_port
         with socket.create_connection(("127.0.0.1", target), timeout=10) as plain:
             stream = self.context.wrap_socket(plain, server_hostname="localhost") if tls else plain
@@ -173,7 +177,7 @@ def site(shared_site: Site) -> Site:
     return shared_site
 
 
-# ---- who may come in ------------------------------------------------------------------------------------------
+# ---- who may come in
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -244,12 +248,14 @@ def test_a_password_in_the_address_is_no_password(site: Site) -> None:
 
 
 def test_two_authorization_headers_are_refused(site: Site) -> None:
-    request = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{{}}Authorization: Bearer {PASSWORD}\r\n\r\n"
-    assert site.raw(request.format("").encode()).status == 200
-    assert site.raw(request.format("Authorization: Bearer wrong\r\n").encode()).status in (400, 401)
+    head = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    right, wrong = f"Authorization: Bearer {PASSWORD}\r\n", "Authorization: Bearer wrong\r\n"
+    assert site.raw(f"{head}{right}\r\n".encode()).status == 200
+    for both in (wrong + right, right + wrong):
+        assert site.raw(f"{head}{both}\r\n".encode()).status in (400, 401)
 
 
-# ---- what there is --------------------------------------------------------------------------------------------
+# ---- what there is
 
 ELSEWHERE = [
     "/",
@@ -324,8 +330,8 @@ def test_nothing_else_exists_with_or_without_password(site: Site, path: str) -> 
     ],
 )
 def test_the_engine_gets_the_route_not_the_path(site: Site, path: str, reaches: str) -> None:
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {PASSWORD}\r\n\r\n"
-    answer = site.raw(request.encode())
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = site.raw(f"{head}Authorization: Bearer {PASSWORD}\r\n\r\n".encode())
     assert answer.status == 200
     assert site.engine.last().target == reaches
 
@@ -356,7 +362,7 @@ def test_head_is_answered_where_get_is(site: Site) -> None:
     assert site.ask("HEAD", "/readyz").status == 200
 
 
-# ---- what passes through --------------------------------------------------------------------------------------
+# ---- what passes through
 
 
 def test_only_harmless_headers_reach_the_engine(site: Site) -> None:
@@ -432,7 +438,7 @@ def test_a_stream_passes_byte_by_byte(site: Site) -> None:
     connection.close()
     assert answer.getheader("Content-Type") == "text/event-stream"
     assert text.endswith(b"data: [DONE]\n\n")
-    gaps = [after - before for before, after in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(arrivals)]
     assert len(gaps) == site.engine.events
     assert min(gaps) > site.engine.gap_s / 3, gaps
 
@@ -458,7 +464,7 @@ def test_no_prompt_becomes_a_file(site: Site) -> None:
     assert "temporary file" not in error_log + own_log
 
 
-# ---- errors of nginx itself -----------------------------------------------------------------------------------
+# ---- errors of nginx itself
 
 
 def test_a_body_over_10_mib_is_413(site: Site) -> None:
@@ -531,7 +537,7 @@ def test_without_engine_503_in_json_with_retry_after(guest_factory: Callable[[st
         assert site.ask("GET", "/v1/models").status == 401
 
 
-# ---- readiness ------------------------------------------------------------------------------------------------
+# ---- readiness
 
 
 def test_ready_needs_no_password(site: Site) -> None:
@@ -566,7 +572,7 @@ def test_not_ready_with_the_file_although_the_engine_is_ill(site: Site) -> None:
     assert answer.error()["code"] == "not_ready"
 
 
-# ---- other origins --------------------------------------------------------------------------------------------
+# ---- other origins
 
 
 def preflight(
@@ -640,7 +646,7 @@ def test_only_listed_origins(guest_factory: Callable[[str], Guest]) -> None:
                 assert answer.one("Vary") == "Origin"
 
 
-# ---- port 80 --------------------------------------------------------------------------------------------------
+# ---- port 80
 
 
 @pytest.mark.parametrize(
@@ -659,7 +665,8 @@ def test_only_listed_origins(guest_factory: Callable[[str], Guest]) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_port_80_redirects_with_308(site: Site, method: str, host: str, target: str | None) -> None:
     answer = site.raw(
-        f"{method} /v1/models?a=b%0d%0a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode(),
+        f"{method} /v1/models?a=b%0d%0a HTTP/1.1\r\nHost: {host}\r\n"
+        "Content-Length: 0\r\nConnection: close\r\n\r\n".encode(),
         tls=False,
         port=site.http_port,
     )
@@ -688,7 +695,7 @@ def test_port_80_keeps_a_place_for_acme(site: Site) -> None:
     assert missing.error()["code"] == "unknown_url"
 
 
-# ---- TLS and logs ---------------------------------------------------------------------------------------------
+# ---- TLS and logs
 
 
 @pytest.mark.parametrize(
@@ -734,7 +741,7 @@ def test_the_access_log_has_no_secrets_and_no_queries(site: Site) -> None:
         assert secret not in site.guest.path("/var/log/nginx/slm-copilot.error.log").read_text()
 
 
-# ---- how it is installed --------------------------------------------------------------------------------------
+# ---- how it is installed
 
 
 def test_file_modes_and_no_default_site(site: Site) -> None:

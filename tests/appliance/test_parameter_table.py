@@ -139,7 +139,7 @@ def test_the_command_says_when_a_file_is_stale(
     table = tmp_path / "parameter_table.sh"
     table.write_text(BASH_TABLE.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
     monkeypatch.setattr("harness.parameters.BASH_TABLE", table)
-    monkeypatch.setattr("harness.parameters._ROOT", tmp_path)
+    monkeypatch.setattr("harness.parameters.REPOSITORY", tmp_path)
     monkeypatch.setattr("harness.parameters.DOCUMENT", _copy(DOCUMENT, tmp_path))
     assert main([]) == 1
     assert "--write" in capsys.readouterr().err

@@ -244,6 +244,7 @@ def test_modes_of_later_images_are_refused_in_one_line(guest: Guest, mode: str) 
     result = guest.configure(check=False, ONEAPP_SLM_TLS_MODE=mode)
     assert result.returncode != 0
     assert guest.console() == [
-        f"slm-copilot: failed configure: ONEAPP_SLM_TLS_MODE: {mode} is not built into this image; accepted here: selfsigned"
+        f"slm-copilot: failed configure: ONEAPP_SLM_TLS_MODE: {mode} is not built into this image; "
+        "accepted here: selfsigned"
     ]
     assert not guest.path("/etc/slm-copilot").exists()

@@ -81,7 +81,8 @@ def test_the_password_is_in_no_argument_list(guest: Guest) -> None:
     ):
         guest.stub(
             program,
-            f'#!/bin/bash\nPATH=${{PATH#*:}}\n{{ printf \'%s \' {program} "$@"; echo; env; }} >>{log}\nexec {program} "$@"\n',
+            "#!/bin/bash\nPATH=${PATH#*:}\n"
+            f'{{ printf \'%s \' {program} "$@"; echo; env; }} >>{log}\nexec {program} "$@"\n',
         )
     guest.configure(ONEAPP_SLM_ADMIN_PASSWORD=GIVEN)
     recorded = log.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""The self-signed certificate: what it names, who accepts it, when it is renewed, and that a pair never mixes."""
+"""The self-signed certificate: its names, who accepts it, when it is renewed, and that a pair never mixes."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_openssl_python_and_node_verify_it_as_its_own_ca(guest: Guest) -> None:
                 assert secured.version() == "TLSv1.3"
         with (
             socket.create_connection(("127.0.0.1", port)) as plain,
-            pytest.raises(ssl.SSLCertVerificationError, match="doesn't match|not valid for"),
+            pytest.raises(ssl.SSLCertVerificationError, match=r"doesn't match|not valid for"),
         ):
             context.wrap_socket(plain, server_hostname="other.example.org")
         node = subprocess.run(
@@ -283,7 +283,8 @@ def test_a_power_cut_leaves_a_matching_pair(guest: Guest, killed_at: str) -> Non
 def test_read_certificate_tells_what_is_in_it(guest: Guest) -> None:
     configure(guest, FAKE_ADDRESSES="10.0.2.15 2001:db8::a")
     shown = guest.run(
-        'read_certificate "$SLM_TLS_CERT"; printf "%s|" "$CERT_FINGERPRINT" "$CERT_START" "$CERT_END" "$CERT_NAMES"'
+        'read_certificate "$SLM_TLS_CERT"\n'
+        'printf "%s|" "$CERT_FINGERPRINT" "$CERT_START" "$CERT_END" "$CERT_NAMES"'
     ).stdout.split("|")
     assert shown[0].replace(":", "").lower() == certificate(guest).fingerprint(hashes.SHA256()).hex()
     assert int(shown[1]) == certificate(guest).not_valid_before_utc.timestamp()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -49,6 +51,25 @@ def test_a_polite_child_gets_its_time_to_clean_up() -> None:
     one = child(program, lines)
     wait_for(lines, "up")
     assert one.end(polite_s=20) == 0
+    assert lines[-1] == "cleaned up"
+
+
+def test_one_ctrl_c_delivered_twice_is_one() -> None:
+    lines: list[str] = []
+    program = (
+        "import time\nprint('up')\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
+        "    time.sleep(0.6); print('cleaned up')\n"
+    )
+    one = child(program, lines)
+    wait_for(lines, "up")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    again = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    again.start()
+    try:
+        assert one.end(polite_s=20) == 0
+    finally:
+        again.join()
+        signal.signal(signal.SIGINT, before)
     assert lines[-1] == "cleaned up"
 
 

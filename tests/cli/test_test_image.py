@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from fake_machine import PASSWORD
 
+from harness.locations import REPOSITORY
 from harness.results.model import Results, read_results
 
 HERE = Path(__file__).parent
@@ -91,7 +92,7 @@ class Workshop:
         environment = os.environ | {
             "SLM_REPORTS": str(self.folder / "reports"),
             "SLM_CACHE": str(self.folder / "cache"),
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join(map(str, (HERE, REPOSITORY))),
             "PYTEST_PLUGINS": "fake_machine",
             "FAKE_MACHINE": machine,
             "FAKE_MARK": mark,
@@ -243,6 +244,20 @@ def test_an_interrupted_run_leaves_no_process_and_keeps_what_it_has(
     assert by_title["first"].status == "passed"
     assert by_title["sleeps"].message == "not finished: interrupted"
     assert (run.evidence / "console.log").is_file()
+
+
+def test_a_run_that_is_killed_leaves_no_process(workshop: Workshop) -> None:
+    mark = uuid.uuid4().hex
+    process = workshop.start(SLEEPING_SUITE, mark=mark)
+    wait_for_line(workshop, "sleeps")
+    process.kill()
+    process.communicate(timeout=30)
+    until = time.monotonic() + 30
+    while processes_with(str(workshop.folder)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert processes_with(mark) == []
+    (evidence,) = (workshop.folder / "reports").glob("*/cells/ci-selfsigned")
+    assert (evidence / "console.log").is_file()
 
 
 def test_a_test_process_that_is_killed_is_exit_2_and_leaves_nothing(workshop: Workshop) -> None:

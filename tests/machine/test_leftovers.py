@@ -1,6 +1,7 @@
 """The next run clears what a killed one left, and nothing else."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,15 @@ def test_a_living_runs_folder_stays(tmp_path: Path) -> None:
     claim.release()
     assert not folder.exists()
     claim.release()
+
+
+def test_a_new_folder_is_private_and_named_like_a_host(tmp_path: Path) -> None:
+    claim = Claim()
+    folders = [claim.new_folder(tmp_path / "work", "slm-nspawn-") for _ in range(50)]
+    assert all(re.fullmatch(r"slm-nspawn-[a-z0-9]+", folder.name) for folder in folders)
+    assert folders[0].stat().st_mode & 0o777 == 0o700
+    claim.release()
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", '{"folders": 3, "cgroups": []}'])

@@ -181,6 +181,16 @@ def test_ssh_is_asked_where_the_console_is_silent(guest: MakeGuest, monkeypatch:
     assert timings.power_on_to_ready_s >= 0.6
 
 
+def test_the_last_boots_status_is_not_this_ones(guest: MakeGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "SSH_QUIET_S", 0.1)
+    monkeypatch.setattr(readiness, "SSH_POLL_S", 0.2)
+    # The disk says bootstrap_success and the engine serves, but the network stage has not begun.
+    booting = guest(GOOD.replace("12500000", "0"))
+    with pytest.raises(ApplianceError, match="did not get ready within"):
+        booting.wait(1)
+    assert booting.asked > 1
+
+
 def test_ssh_that_does_not_answer_is_said_so(guest: MakeGuest) -> None:
     booting = guest(HarnessError("the guest cannot be reached over SSH: refused"))
     booting.says(READY_LINE)

@@ -45,6 +45,7 @@ def shell(tmp_path: Path) -> Shell:
             (programs / name).chmod(0o755)
         script = (
             f"source {shlex.quote(str(SETUP))}\n"
+            'eval "real_$(declare -f needs_go)"; needs_go() { false; }\n'
             f"PROJECT={shlex.quote(str(project))}; PACKAGES_TSV=$PROJECT/setup/packages.tsv\n"
             f"POLICY={shlex.quote(str(tmp_path / 'policy-rc.d'))}\n{lines}"
         )
@@ -87,6 +88,16 @@ def test_a_python_too_old_is_missing(shell: Shell) -> None:
     names = [f"python3{minor}" for minor in ("", ".11", ".12", ".13", ".14")]
     answer = shell("missing_packages", stubs=dict.fromkeys(names, "exit 1"))
     assert answer.out.split() == ["python3-venv"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "needed"), [("2:1.19~1", 1), ("2:1.21~2", 0), ("2:1.24~1", 0), ("(none)", 1), ("2:1.3", 1)]
+)
+def test_go_is_wanted_where_the_distributions_is_new_enough(shell: Shell, offered: str, needed: int) -> None:
+    stubs = {"apt-cache": f"printf 'golang-go:\\n  Installed: (none)\\n  Candidate: {offered}\\n'"}
+    missing = "is_there() { [[ $1 == apt-cache ]]; }\n"
+    assert shell(f"{missing}real_needs_go", stubs=stubs).status == needed
+    assert shell("is_there() { true; }\nreal_needs_go", stubs=stubs).status == 1
 
 
 def test_packages_are_named_updated_and_installed_without_a_service_ever_starting(
