@@ -26,6 +26,7 @@ errors_of_nginx() {
 502|503|server_error|engine_unavailable|The language model engine is not available at the moment. Try again shortly.
 503|503|server_error|engine_unavailable|The language model engine is not available at the moment. Try again shortly.
 504|504|server_error|engine_timeout|The language model engine did not answer in time.
+505|505|invalid_request_error|http_version|This version of HTTP is not spoken here; HTTP/1.1 is.
 LIST
 }
 
@@ -35,7 +36,7 @@ render_errors() {
   local status answer type code message location
   while IFS='|' read -r status answer type code message; do
     case "$status" in
-      400 | 408 | 414 | 421 | 494 | 495 | 496 | 497 | 501)
+      400 | 408 | 414 | 421 | 494 | 495 | 496 | 497 | 501 | 505)
         location="/.slm-copilot/error/$status"
         printf '    error_page %s =%s %s;\n' "$status" "$answer" "$location"
         printf '    location = %s {\n        internal;\n' "$location"

@@ -13,6 +13,7 @@ from harness.client.https import ApplianceAddress
 from suites.conformance.ask import (
     CHAT,
     COMPLETIONS,
+    COUNT,
     MODES,
     Mode,
     ask,
@@ -94,14 +95,14 @@ def test_max_completion_tokens_is_the_same_limit(client: httpx.Client, mode: Mod
 
 @both_modes
 def test_a_stop_word_ends_the_answer_and_is_not_part_of_it(client: httpx.Client, mode: Mode) -> None:
-    body = ask(client, mode, chat(max_tokens=6, grammar='root ::= "one two"', stop=[" two"]))
+    body = ask(client, mode, chat(max_tokens=6, stop=[".", "\n"]))
     assert body["choices"][0]["finish_reason"] == "stop"
-    assert text_of(body) == "one"
+    assert not {".", "\n"} & set(text_of(body)), text_of(body)
 
 
-@both_modes
-def test_an_answer_can_be_held_to_a_schema(client: httpx.Client, mode: Mode) -> None:
-    body = ask(client, mode, chat(max_tokens=6, response_format=ONE_OR_TWO))
+def test_an_answer_can_be_held_to_a_schema(client: httpx.Client) -> None:
+    """Streamed here; openai-python asks for it plain."""
+    body = ask(client, "streamed", chat(max_tokens=6, response_format=ONE_OR_TWO))
     assert json.loads(text_of(body)) in (1, 2)
     assert body["choices"][0]["finish_reason"] == "stop"
 
@@ -119,13 +120,12 @@ def test_usage_has_a_chunk_of_its_own_on_the_legacy_route(client: httpx.Client) 
 
 
 def test_content_may_come_in_parts(client: httpx.Client) -> None:
-    parts = [{"type": "text", "text": "Count from "}, {"type": "text", "text": "1 to 10."}]
+    parts = [{"type": "text", "text": COUNT}]
     assert text_of(ask(client, "plain", {**chat(max_tokens=1), "messages": says(parts)}))
 
 
-@both_modes
-def test_tools_may_be_offered_and_declined(client: httpx.Client, mode: Mode) -> None:
-    body = ask(client, mode, chat(max_tokens=1, tools=[ADD_TOOL], tool_choice="none"))
+def test_tools_may_be_offered_and_declined(client: httpx.Client) -> None:
+    body = ask(client, "streamed", chat(max_tokens=1, tools=[ADD_TOOL], tool_choice="none"))
     assert text_of(body)
     assert not body["choices"][0]["message"].get("tool_calls")
 

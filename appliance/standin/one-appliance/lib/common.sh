@@ -49,6 +49,7 @@ is_true() {
 
 # Writes what the appliance says of itself as YAML.
 create_one_service_metadata() {
+  local description=${ONE_SERVICE_DESCRIPTION:-}
   cat >"${ONE_SERVICE_METADATA}" <<EOF
 ---
 name: "${ONE_SERVICE_NAME:-}"
@@ -56,7 +57,7 @@ version: "${ONE_SERVICE_VERSION:-}"
 build: "${ONE_SERVICE_BUILD:-}"
 short_description: "${ONE_SERVICE_SHORT_DESCRIPTION:-}"
 description: |
-$(sed 's/^/  /' <<<"${ONE_SERVICE_DESCRIPTION:-}")
+  ${description//$'\n'/$'\n'  }
 EOF
 }
 
