@@ -61,10 +61,14 @@ def build_image(flavor: str = "ci", accelerator: str = "auto") -> Image:
     artifacts = load_artifacts()
     folder = images() / image_key(chosen, artifacts)
     path = folder / f"slm-copilot-{flavor}.qcow2"
-    if not (folder / SIDECAR).is_file():
+
+    def is_there() -> bool:
+        return path.is_file() and (folder / SIDECAR).is_file()
+
+    if not is_there():
         with exclusive("image", "another build of the image"):
             # Whoever had the lock may have built this very image.
-            if not (folder / SIDECAR).is_file():
+            if not is_there():
                 _build(chosen, artifacts, accelerator, folder)
     return load_image(path)
 
@@ -128,11 +132,13 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
         with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=images()) as made:
             work = Path(made)
             facts = _baked_in(flavor, artifacts, engine, model, folder.name)
-            with step("staging disk"):
-                staging = work / "staging.iso"
-                write_staging_iso(staging, flavor=flavor, engine=engine, model=model, facts=facts, work=work)
-            with step(f"Packer provisions and seals the image ({engine_accelerator})") as progress:
-                try:
+            staging = work / "staging.iso"
+            try:
+                with step("staging disk"):
+                    write_staging_iso(
+                        staging, flavor=flavor, engine=engine, model=model, facts=facts, work=work
+                    )
+                with step(f"Packer provisions and seals the image ({engine_accelerator})") as progress:
                     built = run_packer(
                         flavor,
                         base=base,
@@ -141,8 +147,8 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                         work=work,
                         progress=progress,
                     )
-                except HarnessError as error:
-                    raise _with_kept_logs(error, work) from error
+            except HarnessError as error:
+                raise _with_kept_logs(error, work) from error
             with step("checksum"):
                 result = work / "result"
                 result.mkdir()
@@ -201,7 +207,7 @@ def _with_kept_logs(error: HarnessError, work: Path) -> HarnessError:
     kept = images() / "failed"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir()
-    for name in ("packer.log", "serial.log"):
+    for name in ("staging.log", "packer.log", "serial.log"):
         if (work / name).is_file():
             shutil.copy(work / name, kept)
     return HarnessError(

@@ -1,0 +1,100 @@
+"""Flavors as they are and as they must not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import HarnessError
+from harness.image.artifacts import load_artifacts
+from harness.image.base_disk import load_definition
+from harness.image.build_guest import load_settings
+from harness.image.flavor import Flavor, known_flavors, load_flavor
+
+GOOD = {
+    "base": "debian-12",
+    "engine": "llama-server",
+    "model": {"artifact": "model-tiny", "id": "tiny-1b", "name": "Tiny 1B"},
+    "provision": ["20-b.sh", "10-a.sh"],
+}
+
+
+def write(folder: Path, data: object, name: str = "tiny") -> None:
+    (folder / f"{name}.yaml").write_text(data if isinstance(data, str) else yaml.safe_dump(data))
+
+
+def test_a_flavor_is_read_as_written(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert load_flavor("tiny", tmp_path) == Flavor(
+        name="tiny",
+        base="debian-12",
+        engine="llama-server",
+        model_artifact="model-tiny",
+        model_id="tiny-1b",
+        model_name="Tiny 1B",
+        provision=("20-b.sh", "10-a.sh"),
+    )
+
+
+@pytest.mark.parametrize("name", known_flavors())
+def test_every_flavor_of_the_project_has_all_its_parts(name: str) -> None:
+    flavor = load_flavor(name)
+    artifacts = load_artifacts()
+    assert flavor.model_artifact in {one.name for one in artifacts.for_flavor(name)}
+    assert load_definition(flavor.base).packages
+    assert load_settings(flavor).build_memory_mib >= 512
+
+
+def test_flavor_ci_is_known() -> None:
+    assert "ci" in known_flavors()
+
+
+@pytest.mark.parametrize("name", ["missing", "", "Tiny", "../tiny", "tiny.yaml", "tiny\n", "x" * 32])
+def test_an_unknown_name_is_told_with_the_known_ones(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "flavors"
+    folder.mkdir()
+    write(folder, GOOD)
+    write(folder, GOOD, "big")
+    # Names that lead to a file are no more known than others.
+    for other in ("Tiny", "tiny.yaml", "x" * 32):
+        write(folder, GOOD, other)
+    write(tmp_path, GOOD)
+    with pytest.raises(HarnessError, match="there is no flavor") as caught:
+        load_flavor(name, folder)
+    assert "tiny" in caught.value.hint
+    assert "big" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("base: [debian-12\nengine: {", id="no-yaml"),
+        pytest.param("just text", id="text"),
+        pytest.param("- a\n- b\n", id="list"),
+        pytest.param({**GOOD, "model": "tiny"}, id="model-is-a-name"),
+        pytest.param({**GOOD, "model": None}, id="model-is-empty"),
+        pytest.param({**GOOD, "provision": []}, id="no-scripts"),
+        pytest.param({**GOOD, "provision": "10-a.sh"}, id="scripts-are-text"),
+        *[
+            pytest.param({key: value for key, value in GOOD.items() if key != missing}, id=f"no-{missing}")
+            for missing in GOOD
+        ],
+        pytest.param({**GOOD, "model": {"id": "tiny-1b", "name": "Tiny 1B"}}, id="no-artifact"),
+    ],
+)
+def test_a_broken_file_is_told_in_one_line(tmp_path: Path, data: object) -> None:
+    write(tmp_path, data)
+    with pytest.raises(HarnessError, match=r"is not a flavor: .") as caught:
+        load_flavor("tiny", tmp_path)
+    assert str(tmp_path / "tiny.yaml") in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_is_no_text_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_bytes(b"\xff\xfe\x00base")
+    with pytest.raises(HarnessError, match="is not a flavor: ") as caught:
+        load_flavor("tiny", tmp_path)
+    assert "\n" not in caught.value.message
