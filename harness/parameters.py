@@ -24,7 +24,7 @@ DOCUMENT = REPOSITORY / "docs" / "parameters.md"
 TABLE_BEGIN = "<!-- parameters: begin (generated from appliance/parameters.yaml) -->"
 TABLE_END = "<!-- parameters: end -->"
 
-Kind = Literal["password", "integer", "decimal", "choice", "base64_pem", "hostname", "origins"]
+Kind = Literal["password", "integer", "decimal", "choice", "base64_pem", "hostname", "https_url", "origins"]
 Stage = Literal["install", "configure", "bootstrap"]
 _NAME = re.compile(r"ONEAPP_SLM_[A-Z][A-Z0-9_]*")
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")

@@ -1,7 +1,7 @@
 # Generated from appliance/parameters.yaml by `python -m harness.parameters --write`; don't edit.
 # shellcheck shell=bash disable=SC2034 # read by parameters.sh and appliance.sh
 
-declare -ga SLM_PARAM_NAMES=(ONEAPP_SLM_ADMIN_PASSWORD ONEAPP_SLM_CONTEXT_SIZE ONEAPP_SLM_THREADS ONEAPP_SLM_TLS_MODE ONEAPP_SLM_TLS_CERT ONEAPP_SLM_TLS_KEY ONEAPP_SLM_DOMAIN ONEAPP_SLM_CORS_ORIGINS ONEAPP_SLM_MODEL_TEMPERATURE)
+declare -ga SLM_PARAM_NAMES=(ONEAPP_SLM_ADMIN_PASSWORD ONEAPP_SLM_CONTEXT_SIZE ONEAPP_SLM_THREADS ONEAPP_SLM_TLS_MODE ONEAPP_SLM_TLS_CERT ONEAPP_SLM_TLS_KEY ONEAPP_SLM_DOMAIN ONEAPP_SLM_ACME_DIRECTORY ONEAPP_SLM_ACME_CA ONEAPP_SLM_CORS_ORIGINS ONEAPP_SLM_MODEL_TEMPERATURE)
 declare -gA SLM_PARAM_LABEL=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='admin_password'
   [ONEAPP_SLM_CONTEXT_SIZE]='context_size'
@@ -10,6 +10,8 @@ declare -gA SLM_PARAM_LABEL=(
   [ONEAPP_SLM_TLS_CERT]='tls_cert'
   [ONEAPP_SLM_TLS_KEY]='tls_key'
   [ONEAPP_SLM_DOMAIN]='domain'
+  [ONEAPP_SLM_ACME_DIRECTORY]='acme_directory'
+  [ONEAPP_SLM_ACME_CA]='acme_ca'
   [ONEAPP_SLM_CORS_ORIGINS]='cors_origins'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='temperature'
 )
@@ -21,6 +23,8 @@ declare -gA SLM_PARAM_TYPE=(
   [ONEAPP_SLM_TLS_CERT]='base64_pem'
   [ONEAPP_SLM_TLS_KEY]='base64_pem'
   [ONEAPP_SLM_DOMAIN]='hostname'
+  [ONEAPP_SLM_ACME_DIRECTORY]='https_url'
+  [ONEAPP_SLM_ACME_CA]='base64_pem'
   [ONEAPP_SLM_CORS_ORIGINS]='origins'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='decimal'
 )
@@ -28,6 +32,7 @@ declare -gA SLM_PARAM_DEFAULT=(
   [ONEAPP_SLM_CONTEXT_SIZE]='8192'
   [ONEAPP_SLM_THREADS]='0'
   [ONEAPP_SLM_TLS_MODE]='selfsigned'
+  [ONEAPP_SLM_ACME_DIRECTORY]='https://acme-v02.api.letsencrypt.org/directory'
   [ONEAPP_SLM_CORS_ORIGINS]='*'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='0.15'
 )
@@ -57,6 +62,8 @@ declare -gA SLM_PARAM_SECRET=(
   [ONEAPP_SLM_TLS_CERT]='false'
   [ONEAPP_SLM_TLS_KEY]='true'
   [ONEAPP_SLM_DOMAIN]='false'
+  [ONEAPP_SLM_ACME_DIRECTORY]='false'
+  [ONEAPP_SLM_ACME_CA]='false'
   [ONEAPP_SLM_CORS_ORIGINS]='false'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='false'
 )
@@ -68,6 +75,8 @@ declare -gA SLM_PARAM_STAGE=(
   [ONEAPP_SLM_TLS_CERT]='configure'
   [ONEAPP_SLM_TLS_KEY]='configure'
   [ONEAPP_SLM_DOMAIN]='configure'
+  [ONEAPP_SLM_ACME_DIRECTORY]='configure'
+  [ONEAPP_SLM_ACME_CA]='configure'
   [ONEAPP_SLM_CORS_ORIGINS]='configure'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='configure'
 )
@@ -79,6 +88,8 @@ declare -gA SLM_PARAM_INPUT=(
   [ONEAPP_SLM_TLS_CERT]='O|text64'
   [ONEAPP_SLM_TLS_KEY]='O|text64'
   [ONEAPP_SLM_DOMAIN]='O|text'
+  [ONEAPP_SLM_ACME_DIRECTORY]='O|text'
+  [ONEAPP_SLM_ACME_CA]='O|text64'
   [ONEAPP_SLM_CORS_ORIGINS]='O|text'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='O|text'
 )
@@ -90,6 +101,8 @@ declare -gA SLM_PARAM_ACCEPTED=(
   [ONEAPP_SLM_TLS_CERT]='base64 of a PEM certificate, the chain below it'
   [ONEAPP_SLM_TLS_KEY]='base64 of a PEM private key without a passphrase'
   [ONEAPP_SLM_DOMAIN]='one fully qualified DNS name such as copilot.example.org'
+  [ONEAPP_SLM_ACME_DIRECTORY]='an https URL without credentials, query and fragment, such as https://ca.example.org/acme/directory'
+  [ONEAPP_SLM_ACME_CA]='base64 of PEM certificates'
   [ONEAPP_SLM_CORS_ORIGINS]='* or a comma list of origins such as https://ide.example.org:8443, at most 32'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='a decimal number from 0 to 2 such as 0.15'
 )
@@ -101,6 +114,8 @@ declare -gA SLM_PARAM_HELP=(
   [ONEAPP_SLM_TLS_CERT]='Certificate for TLS mode custom (base64 of PEM)'
   [ONEAPP_SLM_TLS_KEY]='Private key for TLS mode custom (base64 of PEM)'
   [ONEAPP_SLM_DOMAIN]='Domain name of the appliance, for Let'\''s Encrypt and the certificate'\''s names'
+  [ONEAPP_SLM_ACME_DIRECTORY]='ACME directory that TLS mode letsencrypt asks for the certificate; empty = Let'\''s Encrypt'
+  [ONEAPP_SLM_ACME_CA]='CA certificate that the ACME directory'\''s own TLS is verified with (base64 of PEM); empty = the system'\''s CAs'
   [ONEAPP_SLM_CORS_ORIGINS]='Web origins whose browser pages may call the API'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='Sampling temperature where a request names none; lower is more deterministic'
 )

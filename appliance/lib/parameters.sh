@@ -120,6 +120,21 @@ problem_of_hostname() {
   fi
 }
 
+# Never shows a value that might carry a password.
+problem_of_https_url() {
+  local value=$2 label='[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?' port
+  if ((${#value} > 512)); then
+    echo "the value is too long"
+  elif [[ $value == *@* ]]; then
+    echo "the value holds an @, as URLs with credentials do"
+  elif [[ ! $value =~ ^https://($label(\.$label)*|\[[0-9A-Fa-f:.]{2,45}\])(:([0-9]{1,5}))?(/[A-Za-z0-9._~/%-]*)?$ ]]; then
+    echo "$(quoted "$value") is not an https URL in this form"
+  else
+    port=${BASH_REMATCH[6]:-443}
+    ((10#$port >= 1 && 10#$port <= 65535)) || echo "$port is not a TCP port"
+  fi
+}
+
 problem_of_origins() {
   local value=$2 origin count=0
   [[ $value != '*' ]] || return 0

@@ -20,7 +20,7 @@ from harness.parameters import (
     replace_table,
 )
 
-SEED = {
+DEFAULTS = {
     "ONEAPP_SLM_ADMIN_PASSWORD": "",
     "ONEAPP_SLM_CONTEXT_SIZE": "8192",
     "ONEAPP_SLM_THREADS": "0",
@@ -28,13 +28,15 @@ SEED = {
     "ONEAPP_SLM_TLS_CERT": "",
     "ONEAPP_SLM_TLS_KEY": "",
     "ONEAPP_SLM_DOMAIN": "",
+    "ONEAPP_SLM_ACME_DIRECTORY": "https://acme-v02.api.letsencrypt.org/directory",
+    "ONEAPP_SLM_ACME_CA": "",
     "ONEAPP_SLM_CORS_ORIGINS": "*",
     "ONEAPP_SLM_MODEL_TEMPERATURE": "0.15",
 }
 
 
-def test_the_nine_seed_parameters_with_their_defaults() -> None:
-    assert {parameter.name: parameter.default for parameter in load_parameters()} == SEED
+def test_the_eleven_parameters_with_their_defaults() -> None:
+    assert {parameter.name: parameter.default for parameter in load_parameters()} == DEFAULTS
 
 
 def test_generated_files_are_up_to_date() -> None:

@@ -20,6 +20,13 @@ GOOD = {
     "ONEAPP_SLM_TLS_CERT": [PEM, PEM[:40] + "\n" + PEM[40:] + "\n"],
     "ONEAPP_SLM_TLS_KEY": [base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nMC4=\n").decode()],
     "ONEAPP_SLM_DOMAIN": ["copilot.example.org", "a.b", "xn--bcher-kva.example", "Copilot.Example.ORG"],
+    "ONEAPP_SLM_ACME_DIRECTORY": [
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "https://10.0.2.2:14000/dir",
+        "https://[2001:db8::1]:14000/a-b_c~d/%41",
+        "https://ca",
+    ],
+    "ONEAPP_SLM_ACME_CA": [PEM, PEM[:40] + "\n" + PEM[40:] + "\n"],
     "ONEAPP_SLM_CORS_ORIGINS": [
         "*",
         "https://ide.example.org",
@@ -91,6 +98,24 @@ BAD = {
         "x" * 64 + ".example",
         "a.example;return",
     ],
+    "ONEAPP_SLM_ACME_DIRECTORY": [
+        "http://ca.example.org/directory",
+        "ca.example.org/directory",
+        "https://",
+        "https:///directory",
+        "https://user@ca.example.org/directory",
+        "https://user:word@ca.example.org/directory",
+        "https://ca.example.org/directory?a=b",
+        "https://ca.example.org/directory#a",
+        "https://ca.example.org:0/directory",
+        "https://ca.example.org:65536/directory",
+        "https://ca.example.org/dir ectory",
+        "https://ca.example.org/\nserver = evil",
+        'https://ca.example.org/"x"',
+        "https://ca..example/",
+        "https://ca.example.org/" + "x" * 512,
+    ],
+    "ONEAPP_SLM_ACME_CA": ["no base64 at all!", base64.b64encode(b"hello").decode()],
     "ONEAPP_SLM_CORS_ORIGINS": [
         "ide.example.org",
         "https://ide.example.org/",
@@ -171,10 +196,12 @@ def test_empty_and_absent_mean_default(guest: Guest) -> None:
 
 @pytest.mark.parametrize("name", list(GOOD))
 def test_good_values_arrive(guest: Guest, name: str) -> None:
-    label = next(p.label for p in load_parameters() if p.name == name)
+    parameter = next(p for p in load_parameters() if p.name == name)
     for value in GOOD[name]:
-        shown = guest.run(f'validate_parameters; printf "%s" "${{SLM_VALUE[{label}]}}"', **{name: value})
-        assert shown.stdout == (value if "TLS_" not in name else "".join(value.split()))
+        shown = guest.run(
+            f'validate_parameters; printf "%s" "${{SLM_VALUE[{parameter.label}]}}"', **{name: value}
+        )
+        assert shown.stdout == ("".join(value.split()) if parameter.kind == "base64_pem" else value)
 
 
 @pytest.mark.parametrize("name", list(BAD))
@@ -190,6 +217,7 @@ def test_a_bad_value_is_one_line_that_helps_and_is_never_run(guest: Guest, name:
         assert f"{name}: " in errors[0]
         assert errors[0].endswith(f"; accepted: {parameter.accepted}"), errors
         assert said[-1] == errors[0], "something went on after the error"
+        assert "user:word" not in errors[0]
         if parameter.secret:
             everything = (
                 "\n".join(said)

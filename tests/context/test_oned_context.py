@@ -8,7 +8,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from harness.context.oned import NIC_KEYS, Nic, context_files, oned_context, onegate_token
 
 NIC = Nic(IPv4Interface("10.0.2.15/24"), IPv4Address("10.0.2.2"), dns="10.0.2.3")
-SEED_PARAMETERS = {
+PARAMETERS = {
+    "ONEAPP_SLM_ACME_CA",
+    "ONEAPP_SLM_ACME_DIRECTORY",
     "ONEAPP_SLM_ADMIN_PASSWORD",
     "ONEAPP_SLM_CONTEXT_SIZE",
     "ONEAPP_SLM_CORS_ORIGINS",
@@ -57,7 +59,7 @@ def test_the_rest_of_a_template() -> None:
 def test_user_inputs_that_nobody_gave_are_empty_strings() -> None:
     context = made(ONEAPP_SLM_THREADS="3")
     inputs = {key: value for key, value in context.items() if key.startswith("ONEAPP_")}
-    assert inputs == dict.fromkeys(SEED_PARAMETERS, "") | {"ONEAPP_SLM_THREADS": "3"}
+    assert inputs == dict.fromkeys(PARAMETERS, "") | {"ONEAPP_SLM_THREADS": "3"}
 
 
 def test_other_variables_win() -> None:
