@@ -1,14 +1,23 @@
 # shellcheck shell=bash disable=SC2034 # the CERT_ variables are for the callers
 # The certificate nginx serves. One file a TLS mode offers tls_<mode>_check (may this mode be used with these
-# parameters? called before anything is written) and tls_<mode>_configure (make /etc/ssl/slm-copilot hold a pair).
+# parameters? called before anything is written) and tls_<mode>_configure (make /etc/ssl/slm-copilot hold a pair), and
+# may offer tls_<mode>_leave: called when another mode's pair is in place, it removes what only this mode has a use for.
+
+SLM_TLS_MODES=(selfsigned letsencrypt custom)
 
 check_tls_mode() {
   "tls_${SLM_VALUE[tls_mode]}_check"
 }
 
 configure_tls() {
+  local mode
   make_folder 0755 root:root "$SLM_TLS_DIR" || return
-  "tls_${SLM_VALUE[tls_mode]}_configure"
+  "tls_${SLM_VALUE[tls_mode]}_configure" || return
+  for mode in "${SLM_TLS_MODES[@]}"; do
+    if [[ $mode != "${SLM_VALUE[tls_mode]}" ]] && declare -F "tls_${mode}_leave" >/dev/null; then
+      "tls_${mode}_leave" || return
+    fi
+  done
 }
 
 # read_certificate FILE   one look at a certificate (openssl is slow to start on emulated machines). Sets CERT_SUBJECT,

@@ -12,12 +12,18 @@ tls_selfsigned_check() {
 }
 
 tls_selfsigned_configure() {
+  serve_selfsigned_pair
+}
+
+# serve_selfsigned_pair   has `current` hold a good self-signed pair, whatever it held before: the whole of this mode,
+# and what mode letsencrypt serves while it has nothing better.
+serve_selfsigned_pair() {
   local names
   names=$(wanted_names) || return
   find_renewal_reason "$names"
   if [[ -z $RENEWAL_REASON ]]; then
     msg info "keeping the certificate, $(((CERT_END - $(date +%s)) / 86400)) days are left"
-    link_public_paths
+    keep_pair
     return
   fi
   msg info "creating a self-signed certificate: $RENEWAL_REASON"
@@ -32,8 +38,8 @@ find_renewal_reason() {
   now=$(date +%s)
   if [[ -n $PAIR_PROBLEM ]]; then
     RENEWAL_REASON=$PAIR_PROBLEM
-  elif [[ $CERT_SUBJECT != "$CERT_ISSUER" ]]; then
-    RENEWAL_REASON="the present one comes from another TLS mode"
+  elif [[ $(current_origin) != selfsigned ]]; then
+    RENEWAL_REASON="the present one comes from TLS mode $(current_origin)"
   elif ((CERT_END - now < SLM_SELFSIGNED_RENEW_DAYS * 86400)); then
     RENEWAL_REASON="less than $SLM_SELFSIGNED_RENEW_DAYS days are left"
   elif ((CERT_START > now)); then
@@ -79,7 +85,7 @@ normalized_names() {
 # create_selfsigned_pair NAMES
 create_selfsigned_pair() {
   local names=${1//$'\n'/,} folder
-  folder=$(new_pair_folder) || return
+  folder=$(new_pair_folder selfsigned) || return
   # umask 0077 of the whole run keeps the key private from its first byte
   (umask 0077 && openssl ecparam -name prime256v1 -genkey -noout -out "$folder/key.pem") &&
     selfsigned_request "$names" |

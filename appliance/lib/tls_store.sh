@@ -1,26 +1,67 @@
 # shellcheck shell=bash
 # Where certificate and key live: each pair in a folder of its own, `current` points at one of them, and the public
 # paths cert.pem and key.pem lead through it. Renaming one link switches both, so that a power cut can't leave a key
-# beside another key's certificate.
+# beside another key's certificate. A pair folder holds
+#   cert.pem  0644  the certificate, its chain below it
+#   key.pem   0600
+#   origin    0644  the TLS mode that made the pair: selfsigned, custom or letsencrypt
 
-# new_pair_folder   prints a fresh folder; write cert.pem and key.pem there, then call switch_to_pair.
+# new_pair_folder ORIGIN   prints a fresh folder; write cert.pem and key.pem there, then call switch_to_pair.
 new_pair_folder() {
-  local folder
+  local origin=$1 folder
   folder=$(mktemp -d "$SLM_TLS_DIR/pair.XXXXXX") || return
-  chmod 0755 "$folder" && printf '%s\n' "$folder"
+  chmod 0755 "$folder" && printf '%s\n' "$origin" >"$folder/origin" && printf '%s\n' "$folder"
 }
 
+# switch_to_pair FOLDER   serves it from now on and removes every other pair. A pair that can't be served is removed
+# instead, and the one before it stays.
 switch_to_pair() {
   local folder=$1
-  give 0644 root:root "$folder/cert.pem" && give 0600 root:root "$folder/key.pem" || return
-  sync "$folder/cert.pem" "$folder/key.pem" "$folder"
+  check_pair "$folder"
+  if [[ -n $PAIR_PROBLEM ]]; then
+    rm -rf "$folder"
+    fail "the new certificate is not used: $PAIR_PROBLEM" || return
+  fi
+  give 0644 root:root "$folder/cert.pem" "$folder/origin" && give 0600 root:root "$folder/key.pem" || return
+  sync "$folder/cert.pem" "$folder/key.pem" "$folder/origin" "$folder" "$SLM_TLS_DIR"
   mark_pending nginx &&
     link_atomically "${folder##*/}" "$SLM_TLS_DIR/current" &&
     link_public_paths || return
-  drop_other_pairs "${folder##*/}"
+  drop_other_pairs
 }
 
-# Also mends what somebody changed by hand: modes, and public paths that were replaced by files.
+# current_origin   the TLS mode that made the pair which is served; nothing where there is no pair.
+current_origin() {
+  local origin=''
+  if [[ -r $SLM_TLS_DIR/current/origin ]]; then
+    read -r origin <"$SLM_TLS_DIR/current/origin" || true
+  fi
+  case "$origin" in
+    selfsigned | custom | letsencrypt) printf '%s\n' "$origin" ;;
+    *) [[ ! -s $SLM_TLS_DIR/current/cert.pem ]] || guessed_origin ;;
+  esac
+}
+
+# Pairs of image versions before the file `origin`: only self-signed ones were made then, and those say who made them.
+guessed_origin() (
+  read_certificate "$SLM_TLS_DIR/current/cert.pem" || true
+  if [[ $CERT_SUBJECT == "$CERT_ISSUER" && ", ${CERT_SUBJECT// = /=}," == *', O=SLM-Copilot,'* ]]; then
+    echo selfsigned
+  else
+    echo custom
+  fi
+)
+
+# keep_pair   for a mode that goes on serving the pair in `current`. Also mends what somebody changed by hand: modes,
+# public paths that were replaced by files, a missing origin; and removes what an interrupted run left.
+keep_pair() {
+  local origin
+  origin=$(current_origin) &&
+    printf '%s\n' "$origin" | write_if_changed 0644 root:root "$SLM_TLS_DIR/current/origin" &&
+    link_public_paths || return
+  drop_other_pairs
+}
+
 link_public_paths() {
   local file
   for file in cert.pem key.pem; do
@@ -33,26 +74,29 @@ link_public_paths() {
     give 0600 root:root "$SLM_TLS_DIR/current/key.pem"
 }
 
+# Every pair but the one that `current` points at, and half-made links.
 drop_other_pairs() {
-  local keep=$1 folder
+  local keep folder
+  keep=$(readlink "$SLM_TLS_DIR/current") || return
   for folder in "$SLM_TLS_DIR"/pair.*; do
     if [[ -d $folder && ${folder##*/} != "$keep" ]]; then
       rm -rf "$folder"
     fi
   done
+  rm -f "$SLM_TLS_DIR"/.*.link
 }
 
-# The reason why the pair in `current` can't be served in PAIR_PROBLEM, empty when it can; leaves what
-# read_certificate found.
+# check_pair [FOLDER]   the reason why a pair (the one in `current` unless told) can't be served in PAIR_PROBLEM, empty
+# when it can; leaves what read_certificate found.
 check_pair() {
-  local cert=$SLM_TLS_DIR/current/cert.pem key=$SLM_TLS_DIR/current/key.pem public
+  local folder=${1:-$SLM_TLS_DIR/current} public
   PAIR_PROBLEM=''
-  if [[ ! -s $cert || ! -s $key ]]; then
+  if [[ ! -s $folder/cert.pem || ! -s $folder/key.pem ]]; then
     PAIR_PROBLEM="there is none yet"
-  elif ! read_certificate "$cert"; then
+  elif ! read_certificate "$folder/cert.pem"; then
     PAIR_PROBLEM="the certificate can't be read"
   else
-    public=$(openssl pkey -in "$key" -pubout 2>/dev/null | grep -v '^-' | tr -d '[:space:]' || true)
+    public=$(openssl pkey -in "$folder/key.pem" -pubout 2>/dev/null | grep -v '^-' | tr -d '[:space:]' || true)
     if [[ -z $public || $public != "$CERT_PUBLIC_KEY" ]]; then
       # shellcheck disable=SC2034 # the caller reads it
       PAIR_PROBLEM="the key doesn't belong to the certificate"
