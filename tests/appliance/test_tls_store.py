@@ -116,6 +116,7 @@ def test_what_an_interrupted_run_left_is_removed_by_the_next(guest: Guest) -> No
 
 
 def test_only_the_modes_that_are_not_served_clean_up_after_themselves(guest: Guest) -> None:
-    leave = 'for mode in selfsigned letsencrypt custom; do eval "tls_${mode}_leave() { echo left $mode; }"; done\n'
+    modes = ("selfsigned", "letsencrypt", "custom")
+    leave = "".join(f"tls_{mode}_leave() {{ echo left {mode}; }}\n" for mode in modes)
     said = guest.run(leave + CONFIGURE).stdout.splitlines()
     assert [line for line in said if line.startswith("left ")] == ["left letsencrypt", "left custom"]
