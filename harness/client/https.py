@@ -42,6 +42,9 @@ class ApplianceAddress:
     http_url: str = ""
     """`http://host:port` of the appliance's port 80."""
     model: str = ""
+    server_name: str = ""
+    """The name clients ask for and verify; it need not resolve, they connect to `base_url` all the same.
+    Empty: the host of `base_url`."""
 
     @property
     def host(self) -> str:
@@ -56,7 +59,22 @@ class ApplianceAddress:
     @property
     def api_url(self) -> str:
         """What an OpenAI client takes as base_url."""
-        return f"{self.base_url}/v1"
+        return f"{self.named_url}/v1"
+
+    @property
+    def verified_name(self) -> str:
+        """The name or address the certificate must hold for."""
+        return self.server_name or self.host
+
+    @property
+    def named_url(self) -> str:
+        """`base_url` as somebody writes it for whom the name resolves; see `name_lookup`."""
+        return f"https://{self.server_name}:{self.port}" if self.server_name else self.base_url
+
+    @property
+    def name_lookup(self) -> dict[str, str]:
+        """What a program that uses `named_url` must be told: the name and the address to connect to."""
+        return {self.server_name: self.host} if self.server_name else {}
 
     def bearer(self) -> dict[str, str]:
         """The header coding clients send."""
@@ -97,9 +115,15 @@ def open_client(
     Args:
         read_timeout_s: longest wait between two reads, in seconds.
     """
+
+    def ask_by_name(request: httpx.Request) -> None:
+        request.headers["Host"] = appliance.server_name
+        request.extensions = {**request.extensions, "sni_hostname": appliance.server_name}
+
     return httpx.Client(
         base_url=appliance.base_url,
         headers=appliance.headers(auth),
+        event_hooks={"request": [ask_by_name] if appliance.server_name else []},
         verify=verifying_context(appliance.ca_file),
         timeout=httpx.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S),
         follow_redirects=False,
@@ -178,7 +202,7 @@ def open_tls(
     plain = socket.create_connection((appliance.host, appliance.port), timeout=CONNECT_TIMEOUT_S)
     try:
         secured = verifying_context(appliance.ca_file).wrap_socket(
-            plain, server_hostname=server_hostname or appliance.host
+            plain, server_hostname=server_hostname or appliance.verified_name
         )
     except BaseException:
         plain.close()

@@ -71,7 +71,8 @@ def start_fetch(
         HarnessError: no node.
     """
     job = {
-        "url": appliance.base_url + path,
+        "url": appliance.named_url + path,
+        "lookup": appliance.name_lookup,
         "method": "POST",
         "headers": {"Content-Type": "application/json", **appliance.headers(auth)},
         "body": dict(body),

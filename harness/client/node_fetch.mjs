@@ -1,8 +1,11 @@
 // One request with Node's own fetch (undici), as coding clients written for Node make it.
-// stdin: one JSON object {url, method, headers, body}. stdout: one JSON object
+// stdin: one JSON object {url, method, headers, body, lookup}; lookup maps names, which need not resolve, to addresses.
+// stdout: one JSON object
 // {status, headers, headers_s, chunks: [[seconds, bytes], ...], body, total_s, error}.
 // The certificate is trusted through NODE_EXTRA_CA_CERTS; the host name is always checked.
 // Times are seconds since fetch was called.
+
+import dns from "node:dns";
 
 const read = async (stream) => {
   const parts = [];
@@ -11,6 +14,13 @@ const read = async (stream) => {
 };
 
 const job = JSON.parse(await read(process.stdin));
+const lookUp = dns.lookup;
+dns.lookup = (name, options, callback) => {
+  const address = job.lookup?.[name];
+  if (address === undefined) return lookUp(name, options, callback);
+  const family = address.includes(":") ? 6 : 4;
+  process.nextTick(() => (options.all ? callback(null, [{ address, family }]) : callback(null, address, family)));
+};
 const started = performance.now();
 const seconds = () => (performance.now() - started) / 1000;
 const answer = { node: process.version, status: null, headers: {}, headers_s: null, chunks: [], body: "", error: null };

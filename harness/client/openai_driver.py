@@ -6,7 +6,7 @@ It must stand alone (no import of this project), because the interpreter belongs
 environment with another major version of the package. Everything comes by stdin as JSON, one object a
 line, so no secret is in the arguments or the environment:
 
-    first line  {"base_url": ..., "ca_file": path, "api_key": ...}
+    first line  {"base_url": ..., "ca_file": path, "api_key": ..., and optionally "lookup": {name: address}}
     every other {"id": n, "call": "chat.completions.create", "arguments": {...}, "mode": "sync" | "async",
                  "read_timeout_s": 60, and optionally "base_url", "api_key", "default_trust": true}
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import sys
 import time
@@ -29,6 +30,17 @@ from typing import Any
 import openai
 
 CONNECT_TIMEOUT_S = 10.0
+
+
+def look_up(names: dict[str, str]) -> None:
+    """From now on these names, which need not resolve, lead to these addresses; all other names as before."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve(names.get(name, name), *arguments, **options)
+
+    socket.getaddrinfo = getaddrinfo
 
 
 def http_client(asynchronous: bool, setup: dict[str, Any]) -> Any:
@@ -123,6 +135,7 @@ def say(line: dict[str, Any]) -> None:
 
 def main() -> None:
     defaults = json.loads(sys.stdin.readline())
+    look_up(defaults.pop("lookup", {}))
     say({"package": "openai", "version": openai.__version__, "python": sys.version.split()[0]})
     for line in sys.stdin:
         if line.strip():

@@ -155,8 +155,13 @@ class OpenAISdk:
 
 
 @contextmanager
-def open_sdk(python: Path, *, api_url: str, ca_file: Path, api_key: str) -> Iterator[OpenAISdk]:
+def open_sdk(
+    python: Path, *, api_url: str, ca_file: Path, api_key: str, lookup: Mapping[str, str] | None = None
+) -> Iterator[OpenAISdk]:
     """Start a driver under `python`; it ends when the block is left.
+
+    Args:
+        lookup: addresses of names that do not resolve, for the driver alone.
 
     Raises:
         HarnessError: it does not start, for instance because the interpreter lacks the package.
@@ -170,7 +175,8 @@ def open_sdk(python: Path, *, api_url: str, ca_file: Path, api_key: str) -> Iter
             env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"},
         )
         try:
-            _write_line(process, {"base_url": api_url, "ca_file": str(ca_file), "api_key": api_key})
+            setup = {"base_url": api_url, "ca_file": str(ca_file), "api_key": api_key}
+            _write_line(process, {**setup, "lookup": dict(lookup or {})})
             hello = _read_line(process, errors, 60)
             yield OpenAISdk(process, errors, hello["version"])
         finally:
@@ -184,6 +190,7 @@ def open_appliance_sdk(appliance: ApplianceAddress, major: str) -> AbstractConte
         api_url=appliance.api_url,
         ca_file=appliance.ca_file,
         api_key=appliance.password,
+        lookup=appliance.name_lookup,
     )
 
 
