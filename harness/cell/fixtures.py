@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.cell.options import CellOptions
+from harness.cell.own_guests import OpenGuest, ReadyDeadline, guest_opener
+from harness.cell.own_guests import ready_deadline as make_ready_deadline
 from harness.cell.session import CellSession
 from harness.errors import HarnessError
 from harness.redaction import REDACTOR
@@ -65,6 +67,19 @@ def machine(request: pytest.FixtureRequest) -> Machine:
         told = f"the machine did not get ready: {error}{hint}"
     # Outside the except block, so that pytest doesn't tell the same twice as a chain of exceptions.
     pytest.fail(told, pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def open_guest(request: pytest.FixtureRequest) -> OpenGuest:
+    """Opens guests of a check's own: `with open_guest({"ONEAPP_SLM_DOMAIN": "a.test"}) as machine:`, switched
+    off, beside the cell's machine and whether that one boots or not."""
+    return guest_opener(session_of(request.config))
+
+
+@pytest.fixture(scope="session")
+def ready_deadline(request: pytest.FixtureRequest) -> ReadyDeadline:
+    """Makes deadlines for a guest to get ready: `machine.wait_ready(ready_deadline())`."""
+    return make_ready_deadline(session_of(request.config))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from harness.cell.fixtures import (
     cell,
     guest,
     machine,
+    open_guest,
+    ready_deadline,
     record_metric,
     report,
     stretch,
@@ -35,9 +37,22 @@ if TYPE_CHECKING:
     from harness.machine.protocol import Machine
 
 # Fixtures are found in the plugin's own namespace.
-__all__ = ["appliance", "cell", "guest", "machine", "record_metric", "report", "stretch"]
+__all__ = [
+    "appliance",
+    "cell",
+    "guest",
+    "machine",
+    "open_guest",
+    "ready_deadline",
+    "record_metric",
+    "report",
+    "stretch",
+]
 
 NEEDS_MACHINE = frozenset({"machine", "guest", "report", "appliance"})
+
+ONLY_ON = {"vm": "qemu", "container": "nspawn"}
+"""Marks of checks that make sense on one kind of machine only."""
 
 _PROGRESS: pytest.StashKey[ProgressReporter] = pytest.StashKey()
 
@@ -108,6 +123,19 @@ def pytest_open_machine(request: CellRequest) -> AbstractContextManager[Machine]
     from harness.machine.cell import open_machine
 
     return open_machine(request)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this cell's kind of machine can't show."""
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return
+    others = {mark for mark, kind in ONLY_ON.items() if kind != session.options.machine}
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in others)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -70,7 +70,7 @@ class ProgressReporter:
             return
         running.seconds += report.duration
         if report.failed:
-            self._session.any_failed = True
+            self._session.failures += 1
             worst_so_far = running.status in ("failed", "error")
             if not worst_so_far:
                 running.status = "failed" if report.when == "call" else "error"

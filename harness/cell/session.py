@@ -51,9 +51,9 @@ class CellSession:
         self.options = options
         self.stretch = stretch
         self.boot_failure = ""
-        self.any_failed = False
+        self.failures = 0
         self.log = TestLog(options.evidence)
-        self._open_machine = open_machine
+        self.open_machine = open_machine
         self._machine: Machine | None = None
         self._stack = ExitStack()
         self._started = time.monotonic()
@@ -94,7 +94,7 @@ class CellSession:
                 accelerator=self.options.accelerator,
                 work=work_folder(),
             )
-            machine = self._stack.enter_context(self._open_machine(request))
+            machine = self._stack.enter_context(self.open_machine(request))
             self._machine = machine
             with terminal.step(f"Boot {self.options.machine} with profile {self.options.profile}") as step:
                 step.waiting_for("the appliance to be ready")
@@ -128,6 +128,18 @@ class CellSession:
             fault = ""
         self._facts = replace(self._facts, boot_failure=self.boot_failure, fault=fault)
         write_cell(self._facts, self.options.evidence)
+
+    @property
+    def any_failed(self) -> bool:
+        """Whether a check has failed."""
+        return self.failures > 0
+
+    def met(self, machine: Machine) -> None:
+        """A check opened a guest of its own; where the cell's machine is never booted, that guest says what
+        the cell ran on."""
+        if self._machine is None and machine.kind == self.options.machine:
+            self._facts = replace(self._facts, accelerator=machine.accelerator)
+            write_cell(self._facts, self.options.evidence)
 
     def add_metric(self, metric: Metric) -> None:
         """Keep a measured value; a later one of the same name replaces it."""

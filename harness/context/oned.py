@@ -3,7 +3,7 @@
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -42,16 +42,31 @@ NIC_KEYS = (
 
 @dataclass(frozen=True)
 class Nic:
-    """The guest's first network card. `address` carries the netmask: 10.0.2.15/24."""
+    """The guest's first network card. `address` carries the netmask: 10.0.2.15/24.
+
+    `mac_of` is the address its MAC was made from, where that is not the present one.
+    """
 
     address: ipaddress.IPv4Interface
     gateway: ipaddress.IPv4Address
     dns: str = ""
+    mac_of: ipaddress.IPv4Address | None = None
 
     @property
     def mac(self) -> str:
-        """02:00 and the four bytes of the address, which is how OpenNebula makes MAC addresses."""
-        return "02:00:" + ":".join(f"{byte:02x}" for byte in self.address.ip.packed)
+        """02:00 and the four bytes of an address, which is how OpenNebula makes MAC addresses."""
+        return "02:00:" + ":".join(f"{byte:02x}" for byte in (self.mac_of or self.address.ip).packed)
+
+    def moved_to(self, address: ipaddress.IPv4Interface) -> "Nic":
+        """The same card with another address. Raises HarnessError for one outside its network."""
+        network = self.address.network
+        if address.ip not in network or address.ip in (self.gateway, network.network_address):
+            raise HarnessError(
+                f"a guest at {self.address} can't move to {address.ip}",
+                hint=f"choose an address in {network} other than {self.gateway}",
+            )
+        moved = ipaddress.IPv4Interface(f"{address.ip}/{network.prefixlen}")
+        return replace(self, address=moved, mac_of=self.mac_of or self.address.ip)
 
 
 def oned_context(

@@ -1,6 +1,7 @@
 """A network for one container: a virtual cable between the host and the container's eth0."""
 
 import fcntl
+import re
 import subprocess
 import time
 from ipaddress import IPv4Address, IPv4Interface
@@ -15,20 +16,28 @@ SUBNETS = 250
 
 
 class ContainerNetwork:
-    """10.213.N.0/30, the host at .1 and the container at .2, with an N nobody else on this host has.
+    """10.213.N.0/24, the host at .1 and the container at .2, with an N nobody else on this host has.
 
-    The cable dies with the container's network namespace; what has to be given back is only N.
+    The cable dies with the container's network namespace; what has to be given back is N and the host's
+    address, which is there from `announce` on, so that servers can bind to it before the container runs.
     """
 
     def __init__(self) -> None:
         self.number, self._lock = _reserve()
+        self._announced = False
         self.interface = f"slm{self.number}"
-        self.host = IPv4Interface(f"10.213.{self.number}.1/30")
+        self.host = IPv4Interface(f"10.213.{self.number}.1/24")
         self.nic = Nic(
-            address=IPv4Interface(f"10.213.{self.number}.2/30"),
+            address=IPv4Interface(f"10.213.{self.number}.2/24"),
             gateway=IPv4Address(f"10.213.{self.number}.1"),
             dns=f"10.213.{self.number}.1",
         )
+
+    def announce(self) -> None:
+        """Give the host its address. The loopback keeps it while there is no cable."""
+        _forget_addresses_of_the_dead()
+        self._announced = True
+        _ip("address", "replace", f"{self.host.ip}/32", "dev", "lo")
 
     def plug_in(self, process: int) -> None:
         """Lay the cable into the network namespace of `process`, as its eth0."""
@@ -45,20 +54,44 @@ class ContainerNetwork:
         _ip("link", "set", self.interface, "up")
 
     def close(self) -> None:
+        if self._announced:
+            _withdraw(str(self.host.ip))
+            self._announced = False
         self._lock.close()
 
 
 def _reserve() -> tuple[int, IO[str]]:
     LOCKS.mkdir(parents=True, exist_ok=True)
     for number in range(SUBNETS):
-        file = (LOCKS / f"slm-copilot-network-{number}").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            continue
-        return number, file
+        if (lock := _locked(number)) is not None:
+            return number, lock
     raise HarnessError(f"all {SUBNETS} networks for containers are in use")
+
+
+def _locked(number: int) -> IO[str] | None:
+    file = (LOCKS / f"slm-copilot-network-{number}").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _forget_addresses_of_the_dead() -> None:
+    """Take away the host's addresses of runs that were killed: their lock is free."""
+    shown = subprocess.run(
+        ["ip", "-o", "-4", "address", "show", "dev", "lo"], capture_output=True, text=True, check=False
+    )
+    for number in re.findall(r" 10\.213\.(\d+)\.1/32 ", shown.stdout):
+        if (lock := _locked(int(number))) is not None:
+            with lock:
+                _withdraw(f"10.213.{number}.1")
+
+
+def _withdraw(address: str) -> None:
+    command = ["ip", "address", "delete", f"{address}/32", "dev", "lo"]
+    subprocess.run(command, capture_output=True, check=False, timeout=10)
 
 
 def _wait_for_own_network(process: int, seconds: float = 5) -> None:

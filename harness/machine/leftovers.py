@@ -88,13 +88,18 @@ def clear_leftovers() -> list[Path]:
     return cleared
 
 
+def members(path: Path) -> list[int]:
+    """The processes in a control group and below."""
+    return [int(pid) for file in path.rglob("cgroup.procs") for pid in _lines(file)]
+
+
 def remove_cgroup(path: Path) -> None:
     """Kill every process in a control group and below, then remove the groups."""
     for _ in range(100):
-        members = [int(pid) for file in path.rglob("cgroup.procs") for pid in _lines(file)]
-        if not members:
+        left = members(path)
+        if not left:
             break
-        for pid in members:
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)

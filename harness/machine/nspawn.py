@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 from harness.context.oned import Nic
@@ -17,17 +18,22 @@ from harness.machine import evidence, readiness
 from harness.machine.console import Console
 from harness.machine.container_limits import Cgroup, cgroups_for, limits_for, make_cgroups
 from harness.machine.container_network import ContainerNetwork
-from harness.machine.leftovers import Claim, remove_cgroup
+from harness.machine.context_folder import CONTEXT_CHANGED, replace_files
+from harness.machine.frozen import copy_tree, frozen
+from harness.machine.leftovers import Claim, members, remove_cgroup
 from harness.machine.overlay import ROOM_FOR_A_RUN
 from harness.machine.protocol import BootTimings, CommandResult, HostAddress
-from harness.machine.root_disk import RootDisk, root_disk
-from harness.machine.ssh import SshAccess
+from harness.machine.root_disk import RootDisk, own_root_disk, root_disk
+from harness.machine.ssh import GuestUnreachable, SshAccess
 from harness.machine.tether import end, start_tethered
 from harness.profiles import Profile
 from harness.terminal import say
 
 LAUNCHER = Path(__file__).with_name("nspawn_launch.sh")
 TOOLS = ("systemd-nspawn", "unshare", "ip", "mount", "partx", "blkid")
+
+REBOOTED = 133
+"""systemd-nspawn's exit status when the guest rebooted: EXIT_FORCE_RESTART, for whoever keeps the unit."""
 
 
 class NspawnMachine:
@@ -39,8 +45,12 @@ class NspawnMachine:
     kind = "nspawn"
     accelerator = "native"
 
-    def __init__(self, *, image: Path, profile: Profile, work: Path) -> None:
-        """Unpack the image (once) and reserve a network. Raises HarnessError."""
+    def __init__(self, *, image: Path, profile: Profile, work: Path, disk: Path | None = None) -> None:
+        """Unpack the image (once) and reserve a network. Raises HarnessError.
+
+        `disk` is a copy to start from: the folder that `copy_disk` makes, or a qcow2 overlay of the image,
+        which is then mounted as a disk of its own, its journal replayed.
+        """
         require_root_and_tools()
         self.profile = profile
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,6 +59,7 @@ class NspawnMachine:
         self._told_limits = False
         self._disk: RootDisk = root_disk(image)
         self._network = ContainerNetwork()
+        self._nic = self._network.nic
         self._claim = Claim()
         try:
             require_free(work, ROOM_FOR_A_RUN, "the changes a guest makes to its disk")
@@ -57,6 +68,11 @@ class NspawnMachine:
                 (self.folder / name).mkdir()
             # The container's / is the upper folder, with its mode; mkdtemp's children got ours.
             (self.folder / "upper").chmod(0o755)
+            if disk is not None and disk.is_dir():
+                copy_tree(disk, self.folder / "upper")
+            elif disk is not None:
+                self._disk = own_root_disk(disk, self._disk, self.folder / "disk.raw")
+            self._network.announce()
             self._console = Console(self.folder / "console.log")
             self._ssh = SshAccess(self.folder / "ssh")
             self._claim.folder(self._ssh.socket_folder)
@@ -71,24 +87,54 @@ class NspawnMachine:
 
     @property
     def guest_address(self) -> str:
-        return str(self._network.nic.address.ip)
+        return str(self._nic.address.ip)
 
     @property
     def public_key(self) -> str:
-        """The key of this run, for the context's SSH_PUBLIC_KEY."""
         return self._ssh.public_key
 
     @property
     def nic(self) -> Nic:
-        return self._network.nic
+        return self._nic
+
+    @property
+    def host_address(self) -> str:
+        return str(self._network.host.ip)
+
+    @property
+    def host_listen(self) -> str:
+        return str(self._network.host.ip)
 
     def insert_context(self, files: Mapping[str, bytes]) -> None:
         """Write what is bound to /context, where one-context looks when no disk is labelled CONTEXT."""
-        folder = self.folder / "context"
-        for old in folder.iterdir():
-            old.unlink()
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+        replace_files(self.folder / "context", files)
+
+    def change_context(self, files: Mapping[str, bytes]) -> None:
+        self.insert_context(files)
+        if self._is_running():
+            self._begin_looking()
+            # There is no udev in a container to see that a disk was changed.
+            result = self.run(CONTEXT_CHANGED)
+            if result.exit_status != 0:
+                raise ApplianceError(f"the guest can't read its new context: {result.stderr.strip()}")
+            self._ssh.write_config(self.forward(22))
+
+    def move_to(self, address: IPv4Interface) -> None:
+        # SSH keeps to the old address until the guest is told of the new one.
+        self._nic = self._nic.moved_to(address)
+
+    def grow_disk(self, gib: int) -> None:  # noqa: ARG002 - what the protocol says
+        raise _needs_qemu("a disk that can grow")
+
+    def set_clock(self, offset_s: float) -> None:  # noqa: ARG002 - what the protocol says
+        raise _needs_qemu("a clock of its own")
+
+    def copy_disk(self, target: Path) -> None:
+        if self._disk.writable:
+            raise _needs_qemu("a disk that can be copied, once it started from a copy QEMU made")
+        # What the guest has written is in the host's page cache, which outlives the guest's processes.
+        with frozen(lambda: members(self._cgroups[0].path)):
+            copy_tree(self.folder / "upper", target)
 
     def start(self) -> None:
         if self._is_running():
@@ -100,7 +146,7 @@ class NspawnMachine:
             for note in notes:
                 say(note)
             self._told_limits = True
-        self._console.mark()
+        self._begin_looking()
         with self._console.path.open("ab") as console:
             self._process = start_tethered(
                 self._command(), stdin=subprocess.PIPE, stdout=console, stderr=console, folder=self.folder
@@ -143,6 +189,21 @@ class NspawnMachine:
         self.power_cut()
         self.start()
 
+    def reboot(self, timeout: float = 60) -> None:
+        process = self._require_running()
+        deadline = Deadline.after(timeout)
+        # It may be so quick that it cuts off its own answer.
+        with contextlib.suppress(GuestUnreachable):
+            self._ssh.run("systemctl reboot --no-block", timeout=timeout)
+        try:
+            status = process.wait(deadline.remaining)
+        except subprocess.TimeoutExpired:
+            raise ApplianceError(f"the guest did not go down for its reboot within {timeout:.0f} s") from None
+        if status != REBOOTED:
+            self._require_running()
+        self._switched_off()
+        self.start()
+
     def run(self, command: str, *, timeout: float = 60, input: bytes | None = None) -> CommandResult:
         self._require_running()
         return self._ssh.run(command, timeout=timeout, input=input)
@@ -157,7 +218,7 @@ class NspawnMachine:
             powered_on=self._powered_on,
             ssh_address=lambda: self.forward(22),
             run=lambda command, timeout: self.run(command, timeout=timeout),
-            alive=self._require_running,
+            alive=self._require_alive,
             deadline=deadline,
         )
 
@@ -200,17 +261,27 @@ class NspawnMachine:
             name=self.folder.name, disk=self._disk, cgroups=self._cgroups, context=self.folder / "context"
         )
 
+    def _begin_looking(self) -> None:
+        """Only what the console says from now on counts, and times begin here."""
+        self._console.mark()
+        self._powered_on = time.monotonic()
+
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _require_running(self) -> None:
+    def _require_running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise HarnessError("the machine is off")
         if self._process.poll() is None:
-            return
+            return self._process
         if self._process.returncode == 0:
             raise ApplianceError("the guest powered itself off")
+        if self._process.returncode == REBOOTED:
+            raise ApplianceError("the guest rebooted by itself")
         raise HarnessError(f"the container ended while the guest was running: {self._last_words()}")
+
+    def _require_alive(self) -> None:
+        self._require_running()
 
     def _last_words(self) -> str:
         lines = self._console.last_lines(5).splitlines() or ["it said nothing"]
@@ -236,7 +307,8 @@ def nspawn_command(*, name: str, disk: RootDisk, cgroups: Sequence[Cgroup], cont
     return [
         "unshare", "--mount", "--propagation", "private", "--net",
         "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-        str(LAUNCHER), str(disk.path), str(disk.offset), *(str(cgroup.path) for cgroup in cgroups), "--",
+        str(LAUNCHER), str(disk.path), str(disk.offset), "rw" if disk.writable else "ro",
+        *(str(cgroup.path) for cgroup in cgroups), "--",
         "--quiet", "--boot", "--directory=root", f"--machine={name}",
         # There is no machined to register with where PID 1 of the host is not systemd.
         "--register=no", "--keep-unit",
@@ -256,6 +328,10 @@ def require_root_and_tools() -> None:
         raise HarnessError("the nspawn machine needs root", hint="run as root, or use MACHINE=qemu")
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         raise HarnessError(f"{', '.join(missing)} not installed", hint="run `make setup`")
+
+
+def _needs_qemu(what: str) -> HarnessError:
+    return HarnessError(f"a container has not got {what}", hint="use MACHINE=qemu; mark such a check `vm`")
 
 
 def _escaped(path: Path) -> str:

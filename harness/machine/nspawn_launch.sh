@@ -2,8 +2,9 @@
 # Starts a container in namespaces of its own (nspawn.py made them): when this process dies, so do all processes,
 # mounts, loop devices and network devices of the container.
 #
-# nspawn_launch.sh ROOT_DISK OFFSET [CGROUP...] -- SYSTEMD_NSPAWN_ARGUMENTS
-# The current folder holds upper/ and work/ (kept from boot to boot), lower/ and root/ (mount points).
+# nspawn_launch.sh ROOT_DISK OFFSET ro|rw [CGROUP...] -- SYSTEMD_NSPAWN_ARGUMENTS
+# The current folder holds upper/ and work/ (kept from boot to boot), lower/ and root/ (mount points). `ro`: the disk
+# is shared, changes go to upper/; `rw`: it is this container's own, and its root as it is.
 set -euo pipefail
 
 enter_cgroup() {
@@ -12,10 +13,14 @@ enter_cgroup() {
 }
 
 mount_root() {
-  local disk=$1 offset=$2 options=ro type
+  local disk=$1 offset=$2 mode=$3 options=$3 type
   if ! type=$(blkid -p -O "$offset" -o value -s TYPE "$disk"); then
     echo "mount: the image holds no file system that can be found"
     return 1
+  fi
+  if [[ $mode == rw ]]; then
+    mount -o "$options,loop,offset=$offset" "$disk" root
+    return
   fi
   # After a power cut the journal is dirty; replaying it would need a writable disk.
   if [[ $type == ext[34] ]]; then
@@ -33,8 +38,8 @@ hide_nspawn_state() {
 }
 
 main() {
-  local disk=$1 offset=$2
-  shift 2
+  local disk=$1 offset=$2 mode=$3
+  shift 3
   while [[ $1 != -- ]]; do
     enter_cgroup "$1"
     shift
@@ -42,7 +47,7 @@ main() {
   shift
   # The harness writes a line as soon as eth0 is there.
   read -r _
-  mount_root "$disk" "$offset"
+  mount_root "$disk" "$offset" "$mode"
   hide_nspawn_state
   exec systemd-nspawn "$@" </dev/null
 }

@@ -35,6 +35,18 @@ def is_free(port: int) -> bool:
         return True
 
 
+def hold_port(port: int) -> socket.socket | None:
+    """A socket that keeps others off 127.0.0.1:`port` until it is closed; None when the port is taken."""
+    holder = socket.socket()
+    try:
+        # Without SO_REUSEADDR, which would let a second holder in.
+        holder.bind(("127.0.0.1", port))
+    except OSError:
+        holder.close()
+        return None
+    return holder
+
+
 def require_free_port(port: int) -> None:
     """Raise HarnessError when a port the user asked for cannot be had."""
     if not 1 <= port <= 65535:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -15,15 +16,25 @@ from harness.context.oned import Nic
 from harness.deadline import Deadline
 from harness.errors import ApplianceError, HarnessError
 from harness.machine import evidence, readiness
+from harness.machine.clock import hardware_clock
 from harness.machine.console import Console
+from harness.machine.forwards import Forwards
+from harness.machine.frozen import copy_file, frozen
 from harness.machine.host import require_memory
 from harness.machine.leftovers import Claim
-from harness.machine.overlay import create_overlay
-from harness.machine.ports import candidate_ports, require_free_port
+from harness.machine.overlay import create_overlay, grow_overlay
 from harness.machine.protocol import BootTimings, CommandResult, HostAddress
-from harness.machine.qemu_command import DNS, GATEWAY, GUEST_ADDRESS, GUEST_NETWORK, QemuCommand
-from harness.machine.qmp import QmpClient, QmpError
-from harness.machine.ssh import SshAccess
+from harness.machine.qemu_command import (
+    CONTEXT_DEVICE,
+    DISK,
+    DNS,
+    GATEWAY,
+    GUEST_ADDRESS,
+    GUEST_NETWORK,
+    QemuCommand,
+)
+from harness.machine.qmp import QmpClient, QmpError, asked_by_guest
+from harness.machine.ssh import GuestUnreachable, SshAccess
 from harness.machine.tether import end, start_tethered
 from harness.profiles import Profile
 from harness.terminal import say
@@ -34,6 +45,12 @@ NIC = Nic(
     dns=DNS,
 )
 
+
+def nic_at(address: IPv4Interface | None) -> Nic:
+    """A network card with this address of slirp's network; with the usual one for None."""
+    return NIC if address is None else replace(NIC.moved_to(address), mac_of=None)
+
+
 QEMU_OVERHEAD_MIB = 300
 """Memory QEMU needs beside the guest's own."""
 
@@ -43,13 +60,16 @@ FORWARDED = (22, 80, 443)
 POWER_BUTTON_S = 15
 """Seconds a guest gets to react to its power button before it is asked over SSH."""
 
-_FORWARD_ATTEMPTS = 20
+_HOST_LISTEN = "127.0.0.1"
+"""slirp hands on what goes to the gateway's address to the host's loopback."""
 
 
 class QemuMachine:
     """A guest in QEMU; see Machine for what it does. Made switched off; `close` it whatever happened."""
 
     kind = "qemu"
+    host_address = GATEWAY
+    host_listen = _HOST_LISTEN
 
     def __init__(
         self,
@@ -60,23 +80,25 @@ class QemuMachine:
         work: Path,
         wanted_ports: Mapping[int, int] | None = None,
         smbios: tuple[str, ...] = (),
+        cpu: str = "",
+        nic: Nic = NIC,
     ) -> None:
-        """Prepare disk and keys below `work`. `wanted_ports` are guest port to port on 127.0.0.1.
+        """Prepare disk and keys below `work`. `wanted_ports` are guest port to port on 127.0.0.1, `cpu` is a
+        CPU model of QEMU, and `image` may be any qcow2 disk, also one that `copy_disk` made.
 
         Raises HarnessError for an image that cannot be booted from, a port that is taken, too little memory.
         """
         self.accelerator = accelerator
-        self.guest_address = GUEST_ADDRESS
         self.profile = profile
-        self._wanted = dict(wanted_ports or {})
+        self._nic = nic
+        self._cpu = cpu
+        self._clock_offset_s = 0.0
         self._smbios = smbios
-        self._addresses: dict[int, HostAddress] = {}
+        self._forwards = Forwards(wanted_ports or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: QmpClient | None = None
         self._powered_on = 0.0
         self._closed = False
-        for port in self._wanted.values():
-            require_free_port(port)
         require_memory(profile.ram_mib, QEMU_OVERHEAD_MIB, f"profile {profile.name}")
         self._claim = Claim()
         try:
@@ -93,16 +115,61 @@ class QemuMachine:
 
     @property
     def public_key(self) -> str:
-        """The key of this run, for the context's SSH_PUBLIC_KEY."""
         return self._ssh.public_key
 
     @property
     def nic(self) -> Nic:
-        return NIC
+        return self._nic
+
+    @property
+    def guest_address(self) -> str:
+        return str(self._nic.address.ip)
 
     def insert_context(self, files: Mapping[str, bytes]) -> None:
-        """Make the context ISO that the next start attaches."""
         self._context_iso = write_context_iso(files, self.folder / "context.iso")
+
+    def change_context(self, files: Mapping[str, bytes]) -> None:
+        if not self._is_running():
+            self.insert_context(files)
+            return
+        _, qmp = self._require_running()
+        if self._context_iso is None:
+            raise HarnessError("this guest runs without a context disk", hint="insert one before it starts")
+        # It replaces the file by another of the same name; the drive keeps the old one until it is told.
+        self.insert_context(files)
+        self._begin_looking()
+        qmp.execute(
+            "blockdev-change-medium",
+            # By force: a system locks the tray of a disk that is in use.
+            {"id": CONTEXT_DEVICE, "filename": str(self._context_iso), "format": "raw", "force": True},
+            timeout=30,
+        )
+        if self._forwards.lead_to(qmp, self._nic.address.ip):
+            self._ssh.disconnect()
+
+    def move_to(self, address: IPv4Interface) -> None:
+        # The forwards lead to the old address until the guest is told of the new one.
+        self._nic = self._nic.moved_to(address)
+
+    def grow_disk(self, gib: int) -> None:
+        if self._is_running():
+            _, qmp = self._require_running()
+            grow_overlay(
+                self._disk,
+                gib,
+                resize=lambda size: qmp.execute("block_resize", {"device": DISK, "size": size}),
+            )
+        else:
+            grow_overlay(self._disk, gib)
+
+    def set_clock(self, offset_s: float) -> None:
+        self._clock_offset_s = offset_s
+
+    def copy_disk(self, target: Path) -> None:
+        # What the guest has written, QEMU has handed to the host's page cache, which outlives the process.
+        running = [self._process.pid] if self._process is not None and self._is_running() else []
+        with frozen(lambda: running):
+            copy_file(self._disk, target)
 
     def insert_disc(self, iso: Path) -> None:
         """Attach this ISO at the next start, in the place of a context ISO."""
@@ -123,9 +190,8 @@ class QemuMachine:
                 self._process = start_tethered(command, stderr=stderr, pass_fds=[theirs.fileno()])
         try:
             self._qmp = QmpClient(ours, timeout=30)
-            for port in sorted({*FORWARDED, *self._wanted, *self._addresses}):
-                self._addresses[port] = self._add_forward(port)
-            self._ssh.write_config(self._addresses[22])
+            self._forwards.open_all(self._qmp, self._nic.address.ip, FORWARDED)
+            self._ssh.write_config(self.forward(22))
             self._console.mark()
             self._qmp.execute("cont")
         except QmpError as error:
@@ -169,26 +235,44 @@ class QemuMachine:
     def reset(self) -> None:
         _, qmp = self._require_running()
         self._ssh.disconnect()
-        self._console.mark()
+        self._begin_looking()
         qmp.execute("system_reset")
-        self._powered_on = time.monotonic()
+
+    def reboot(self, timeout: float = 60) -> None:
+        _, qmp = self._require_running()
+        deadline, asked = Deadline.after(timeout), time.time()
+        # It may be so quick that it cuts off its own answer.
+        with contextlib.suppress(GuestUnreachable):
+            self._ssh.run("systemctl reboot --no-block", timeout=timeout)
+        try:
+            qmp.wait_event(
+                lambda event: asked_by_guest(event, "RESET", since=asked),
+                what="the guest's restart",
+                timeout=deadline.remaining,
+            )
+        except QmpError:
+            self._require_alive()
+            raise ApplianceError(f"the guest did not go down for its reboot within {timeout:.0f} s") from None
+        self._begin_looking()
+        self._ssh.disconnect()
 
     def run(self, command: str, *, timeout: float = 60, input: bytes | None = None) -> CommandResult:
         self._require_running()
         return self._ssh.run(command, timeout=timeout, input=input)
 
     def forward(self, guest_port: int) -> HostAddress:
-        if guest_port not in self._addresses:
-            self._require_running()
-            self._addresses[guest_port] = self._add_forward(guest_port)
-        return self._addresses[guest_port]
+        if (known := self._forwards.address(guest_port)) is not None:
+            return known
+        if self._qmp is None or not self._is_running():
+            return self._forwards.reserve(guest_port)
+        return self._forwards.open(self._qmp, self._nic.address.ip, guest_port)
 
     def wait_ready(self, deadline: Deadline) -> BootTimings:
         self._require_running()
         return readiness.wait_ready(
             self._console,
             powered_on=self._powered_on,
-            ssh_address=lambda: self._addresses[22],
+            ssh_address=lambda: self.forward(22),
             run=lambda command, timeout: self.run(command, timeout=timeout),
             alive=self._require_alive,
             deadline=deadline,
@@ -220,6 +304,7 @@ class QemuMachine:
         if self._closed:
             return
         self.power_cut()
+        self._forwards.close()
         self._ssh.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         self._claim.release()
@@ -234,26 +319,17 @@ class QemuMachine:
             disk=self._disk,
             console=self._console.path,
             qmp_fd=qmp_fd,
-            mac=NIC.mac,
+            mac=self._nic.mac,
             context_iso=self._context_iso,
             smbios=self._smbios,
+            cpu=self._cpu,
+            clock=hardware_clock(self._clock_offset_s),
         ).arguments()
 
-    def _add_forward(self, guest_port: int) -> HostAddress:
-        """Forward a port of 127.0.0.1, the same as before if there was one; free ones are tried in turn."""
-        assert self._qmp is not None
-        known = self._addresses.get(guest_port)
-        demanded = known.port if known else self._wanted.get(guest_port)
-        for port in [demanded] if demanded else candidate_ports(_FORWARD_ATTEMPTS):
-            # "" is success; somebody may have taken the port since it was looked at.
-            if not self._qmp.human(f"hostfwd_add net tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{guest_port}"):
-                return HostAddress("127.0.0.1", port)
-        if demanded:
-            raise HarnessError(
-                f"port {demanded} on 127.0.0.1 is taken by another program",
-                hint="choose another port, or leave it out and a free one is taken",
-            )
-        raise HarnessError(f"no free port on 127.0.0.1 to forward to port {guest_port} of the guest")
+    def _begin_looking(self) -> None:
+        """Only what the console says from now on counts, and times begin here."""
+        self._console.mark()
+        self._powered_on = time.monotonic()
 
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

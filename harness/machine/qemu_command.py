@@ -8,13 +8,21 @@ GUEST_ADDRESS = "10.0.2.15"
 GATEWAY = "10.0.2.2"
 DNS = "10.0.2.3"
 
+DISK = "disk"
+"""The name of the guest's disk in QMP commands."""
+
+CONTEXT_DEVICE = "context-cd"
+"""The name of the drive that holds the context disk."""
+
 
 @dataclass(frozen=True)
 class QemuCommand:
     """What one QEMU process is made of.
 
     `qmp_fd` is the number of a connected socket that QEMU inherits. `smbios` are OEM strings (type 11),
-    through which systemd in the guest takes credentials.
+    through which systemd in the guest takes credentials. `cpu` is a CPU model of QEMU ("": all this
+    accelerator offers), `clock` the hardware clock at power-on ("utc", or a time of UTC such as
+    2030-01-31T12:00:00).
     """
 
     name: str
@@ -27,6 +35,8 @@ class QemuCommand:
     mac: str
     context_iso: Path | None = None
     smbios: tuple[str, ...] = ()
+    cpu: str = ""
+    clock: str = "utc"
 
     def arguments(self) -> list[str]:
         """The command line. The guest does not execute until `cont`, so no byte of its console is missed.
@@ -42,19 +52,20 @@ class QemuCommand:
             "-nodefaults", "-no-user-config",
             # graphics=off makes SeaBIOS and GRUB talk on the serial console too.
             "-machine", "pc,graphics=off",
-            *_CPU[self.accelerator],
+            "-accel", _ACCELERATOR[self.accelerator],
+            "-cpu", self.cpu or _WHOLE_CPU[self.accelerator],
             "-smp", f"{self.vcpus},sockets=1,cores={self.vcpus},threads=1",
             "-m", f"{self.ram_mib}M",
             "-display", "none", "-vga", "none",
-            "-rtc", "base=utc",
+            "-rtc", f"base={self.clock}",
             "-S",
             "-chardev", f"socket,id=qmp,fd={self.qmp_fd}",
             "-mon", "chardev=qmp,mode=control",
             "-chardev", f"file,id=console,append=on,path={_escaped(self.console)}",
             "-serial", "chardev:console",
-            "-drive", "if=none,id=disk,format=qcow2,cache=writeback,discard=unmap,"
+            "-drive", f"if=none,id={DISK},format=qcow2,cache=writeback,discard=unmap,"
                       f"file={_escaped(self.disk)}",
-            "-device", "virtio-blk-pci,drive=disk,bootindex=0",
+            "-device", f"virtio-blk-pci,drive={DISK},bootindex=0",
             "-netdev", f"user,id=net,net={GUEST_NETWORK},host={GATEWAY},dns={DNS},dhcpstart={GUEST_ADDRESS},"
                        "ipv6=off",
             # Without its option ROM: nobody boots over the network, and loading it costs time.
@@ -68,16 +79,14 @@ class QemuCommand:
             arguments += [
                 "-drive", "if=none,id=context,format=raw,media=cdrom,readonly=on,"
                           f"file={_escaped(self.context_iso)}",
-                "-device", "ide-cd,drive=context,id=context-cd",
+                "-device", f"ide-cd,drive=context,id={CONTEXT_DEVICE}",
             ]
         # fmt: on
         return arguments
 
 
-_CPU = {
-    "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
-}
+_ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
+_WHOLE_CPU = {"kvm": "host", "tcg": "max"}
 
 
 def _escaped(path: Path) -> str:

@@ -103,5 +103,13 @@ class QmpClient:
         return message
 
 
+def asked_by_guest(event: Event, name: str, *, since: float) -> bool:
+    """Whether the guest itself caused this event (RESET, SHUTDOWN), not before the Unix time `since`."""
+    if event.get("event") != name or not event.get("data", {}).get("guest"):
+        return False
+    stamp = event.get("timestamp", {})
+    return bool(stamp.get("seconds", 0) + stamp.get("microseconds", 0) / 1e6 >= since)
+
+
 def _shortened(value: object) -> str:
     return repr(value)[:200]

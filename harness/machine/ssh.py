@@ -46,7 +46,10 @@ class SshAccess:
 
     def write_config(self, address: HostAddress) -> None:
         """Point the alias `guest` at `address`. Known host keys stay: a guest must keep its own."""
-        self.config.write_text(client_config(address, self.folder, self._control_path))
+        config = client_config(address, self.folder, self._control_path)
+        if not self.config.exists() or self.config.read_text() != config:
+            self.disconnect()
+            self.config.write_text(config)
 
     @property
     def _control_path(self) -> Path:

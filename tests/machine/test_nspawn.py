@@ -39,13 +39,14 @@ def test_command() -> None:
         *("unshare", "--mount", "--propagation", "private", "--net"),
         *("--pid", "--fork", "--kill-child", "--mount-proc", "--"),
     ]
-    assert command[launcher + 1 : launcher + 5] == [
+    assert command[launcher + 1 : launcher + 6] == [
         "/c/root.raw",
         "1048576",
+        "ro",
         "/sys/fs/cgroup/memory/slm-nspawn-x",
         "--",
     ]
-    arguments = command[launcher + 5 :]
+    arguments = command[launcher + 6 :]
     assert {"--boot", "--register=no", "--keep-unit", "--console=read-only", "--directory=root"} <= set(
         arguments
     )
@@ -125,7 +126,7 @@ def test_two_containers_get_two_networks(tmp_path: Path, monkeypatch: pytest.Mon
     first, second = ContainerNetwork(), ContainerNetwork()
     assert (first.interface, second.interface) == ("slm0", "slm1")
     assert first.host.network != second.host.network
-    assert second.nic.address == IPv4Interface("10.213.1.2/30")
+    assert second.nic.address == IPv4Interface("10.213.1.2/24")
     assert second.nic.gateway == second.host.ip
     assert second.nic.mac == "02:00:0a:d5:01:02"
     first.close()
