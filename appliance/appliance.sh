@@ -9,12 +9,13 @@ if [[ -z ${SLM_APPLIANCE_DIR:-} ]]; then
   [[ -d $SLM_APPLIANCE_DIR/lib ]] || SLM_APPLIANCE_DIR=${SLM_ROOT:-}/opt/slm-copilot/appliance
 fi
 
-for _slm_topic in paths failure stage atomic pending units flavor facts parameter_table parameters service_params threads \
+for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters service_params threads \
   model auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy proxy_errors report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done
 unset _slm_topic
+mend_service_state
 
 ONE_SERVICE_NAME='Service SLM-Copilot - private AI coding assistant on CPUs'
 ONE_SERVICE_VERSION=$(flavor_value SLM_VERSION 0.1.0)
@@ -67,9 +68,10 @@ service_bootstrap() {
     write_report
 }
 
-# Runs after every stage, whatever its outcome.
+# Runs after every stage, whatever its outcome, also after one that service.sh skipped or refused.
 service_cleanup() {
   report_stage_outcome
+  wait_for_stage_log
 }
 
 service_help() {

@@ -11,12 +11,26 @@ run_stage() {
   shift
   SLM_STAGE_DONE=false
   set -o pipefail
+  stop_at_signals
   forget_failure
   for SLM_STEP in "$@"; do
     msg info "$SLM_STAGE: ${SLM_STEP//_/ }"
     "$SLM_STEP"
   done
   SLM_STAGE_DONE=true
+}
+
+# service.sh has a signal clean up like an end, and then goes on without set -e, to success. Here a signal ends the
+# stage, and the end cleans up.
+stop_at_signals() {
+  trap 'stage_interrupted INT 130' INT
+  trap 'stage_interrupted QUIT 131' QUIT
+  trap 'stage_interrupted TERM 143' TERM
+}
+
+stage_interrupted() {
+  remember_failure "interrupted by signal $1 in step $SLM_STEP"
+  exit "$2"
 }
 
 # The reason a stage failed, in one line.
@@ -28,8 +42,8 @@ stage_failure_reason() {
   fi
 }
 
-# Called from the EXIT trap of every stage, after service.sh has written the status of a successful one: "ready"
-# on the console therefore means that the status file says so too.
+# Called from service.sh's EXIT trap, also when it skipped or refused a stage (SLM_STAGE is empty then), after it has
+# written the status of a successful one: "ready" on the console therefore means that the status file says so too.
 report_stage_outcome() {
   [[ -n $SLM_STAGE ]] || return 0
   if [[ $SLM_STAGE_DONE != true ]]; then
@@ -38,4 +52,14 @@ report_stage_outcome() {
     announce_ready
   fi
   SLM_STAGE=
+}
+
+# service.sh's tee keeps the lock until it has read the stage's last line; the next stage, which net-90 calls at
+# once, would end without a word should it be quicker. After a failure tee reads on, but no stage follows either.
+wait_for_stage_log() {
+  local waits=0
+  [[ $SLM_STAGE_DONE == true ]] || return 0
+  while ((waits++ < 40)) && [[ -n $(jobs -pr) ]]; do
+    sleep 0.05
+  done
 }

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import stat
 import subprocess
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import pytest
+from relocated import Service, install_service
 
-STANDIN = Path(__file__).resolve().parents[2] / "appliance" / "standin" / "one-appliance"
 STAGES = ("install", "configure", "bootstrap")
 
 # Does what the test says in $BODY, and remembers in $CALLS what was called.
@@ -32,64 +30,9 @@ service_cleanup() { echo cleanup >>"$CALLS"; }
 """
 
 
-@dataclass(frozen=True)
-class Service:
-    """`service` and its library in a folder: every absolute path they name is moved below `root`."""
-
-    root: Path
-
-    @property
-    def home(self) -> Path:
-        return self.root / "etc/one-appliance"
-
-    @property
-    def status(self) -> str | None:
-        path = self.home / "status"
-        return path.read_text(encoding="utf-8") if path.exists() else None
-
-    def set_status(self, status: str) -> None:
-        if status:
-            (self.home / "status").write_text(f"{status}\n", encoding="utf-8")
-
-    @property
-    def calls(self) -> list[str]:
-        path = self.root / "calls"
-        return path.read_text(encoding="utf-8").split() if path.exists() else []
-
-    def run(self, *arguments: str, body: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        # A failed stage waits two seconds for its log: twenty times a stub instead of `sleep 0.1`.
-        path = f"{self.root}/bin:{os.environ['PATH']}"
-        environment = {"PATH": path, "CALLS": f"{self.root}/calls", "BODY": body, **variables}
-        return subprocess.run(
-            ["bash", self.home / "service", *arguments],
-            env={**environment, "LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            umask=0o022,
-            check=False,
-        )
-
-
-def relocate(text: str, root: Path) -> str:
-    return re.sub(r"(?<![\w}/.*])/(?=(?:etc|opt|var)/)", f"{root}/", text)
-
-
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
-    made = Service(tmp_path)
-    shutil.copytree(STANDIN, made.home)
-    for path in (made.home / "service", *(made.home / "lib").iterdir()):
-        path.write_text(relocate(path.read_text(encoding="utf-8"), tmp_path), encoding="utf-8")
-    appliance = made.home / "service.d/appliance.sh"
-    appliance.parent.mkdir(exist_ok=True)
-    appliance.write_text(APPLIANCE, encoding="utf-8")
-    (tmp_path / "var/run").mkdir(parents=True)
-    stub = tmp_path / "bin/sleep"
-    stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\n[ "$1" != 0.1 ] || set -- 0.01\nexec /bin/sleep "$1"\n', encoding="utf-8")
-    stub.chmod(0o755)
-    return made
+    return install_service(tmp_path, APPLIANCE)
 
 
 # Of each stage: the statuses it runs from whatever the appliance is, those it is skipped from (rc 0) and
@@ -120,10 +63,10 @@ EVERY_CALL = [(stage, status) for stage in STAGES for status in EVERY_STATUS]
 
 
 def expected(stage: str, status: str, *, reconfigurable: bool) -> tuple[int, list[str]]:
-    """Exit status, and what is called, cleanup after a skip or a refusal aside."""
+    """Exit status, and what is called: the cleanup also after a skip or a refusal."""
     if status in RUNS[stage] or (reconfigurable and status in AGAIN[stage]):
-        return 0, [stage]
-    return (0 if status in SKIPPED[stage] else 1), []
+        return 0, [stage, "cleanup"]
+    return (0 if status in SKIPPED[stage] else 1), ["cleanup"]
 
 
 @pytest.mark.parametrize(("stage", "status"), EVERY_CALL)
@@ -131,7 +74,7 @@ def test_an_appliance_that_is_not_reconfigurable(service: Service, stage: str, s
     service.set_status(status)
     result = service.run(stage)
     code, called = expected(stage, status, reconfigurable=False)
-    assert (result.returncode, [call for call in service.calls if call != "cleanup"]) == (code, called)
+    assert (result.returncode, service.calls) == (code, called)
 
 
 @pytest.mark.parametrize(("stage", "status"), EVERY_CALL)
@@ -139,7 +82,7 @@ def test_a_reconfigurable_appliance(service: Service, stage: str, status: str) -
     service.set_status(status)
     result = service.run(stage, RECONFIGURABLE="true")
     code, called = expected(stage, status, reconfigurable=True)
-    assert (result.returncode, [call for call in service.calls if call != "cleanup"]) == (code, called)
+    assert (result.returncode, service.calls) == (code, called)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +95,11 @@ def test_a_reconfigurable_appliance(service: Service, stage: str, status: str) -
         ("configure", "configure_success", "configure_success\n"),
         ("configure", "configure_started", "configure_failure\n"),
         ("configure", "bootstrap_success", "bootstrap_success\n"),
+        ("install", "install_started", "install_failure\n"),
+        ("install", "bootstrap_started", "bootstrap_failure\n"),
+        ("configure", "bootstrap_started", "bootstrap_failure\n"),
+        ("bootstrap", "configure_started", "configure_failure\n"),
+        ("bootstrap", "bootstrap_started", "bootstrap_failure\n"),
         ("bootstrap", "install_success", "install_success\n"),
         ("bootstrap", "configure_failure", "configure_failure\n"),
         ("bootstrap", "bootstrap_success", "bootstrap_success\n"),
@@ -196,7 +144,7 @@ def test_the_status_while_a_stage_runs(service: Service, stage: str) -> None:
     service.set_status(RUNS[stage][0])
     service.run(stage, body='cat "$ONE_SERVICE_STATUS" >>"$CALLS"; cat "$ONE_SERVICE_PIDFILE" >/dev/null')
     assert service.calls == [stage, f"{stage}_started", "cleanup"]
-    assert not (service.root / "var/run/one-appliance-service.pid").exists()
+    assert not service.pid_file.exists()
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -205,6 +153,7 @@ def test_the_status_while_a_stage_runs(service: Service, stage: str) -> None:
     [
         ("(exit 7)", 7),
         ("exit 3", 3),
+        ("exit 0", 0),
         ("false | true; false", 1),
         ("msg error 'no such luck'", 1),
         ("msg shout 'no such level'", 2),
@@ -212,15 +161,29 @@ def test_the_status_while_a_stage_runs(service: Service, stage: str) -> None:
 )
 def test_a_stage_that_fails(service: Service, stage: str, body: str, code: int) -> None:
     service.set_status(RUNS[stage][0])
+    started = time.monotonic()
     result = service.run(stage, body=f'{body}; echo survived >>"$CALLS"')
     assert (result.returncode, service.status) == (code, f"{stage}_failure\n")
     assert service.calls == [stage, "cleanup"]
+    assert time.monotonic() - started < 1.5, "it waited for something"
+    assert not service.pipe.exists()
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "QUIT"])
+def test_a_signal_cleans_up_and_lets_the_stage_go_on_without_errexit(service: Service, name: str) -> None:
+    """one-apps' own trap; an appliance that wants to end sets one of its own."""
+    result = service.run(
+        "install",
+        body=f'kill -{name} $$; false; echo survived >>"$CALLS"; cat "$ONE_SERVICE_STATUS" >>"$CALLS"',
+    )
+    assert (result.returncode, service.status) == (0, "install_success\n")
+    assert service.calls == ["install", "cleanup", "survived", "install_failure", "cleanup"]
 
 
 def test_a_stage_that_fails_says_so_in_the_message_of_the_day(service: Service) -> None:
     service.set_status("install_success")
     service.run("configure", body="false")
-    motd = (service.root / "etc/motd").read_text(encoding="utf-8")
+    motd = service.motd
     assert "2/3 Configuration step failed." in motd
     assert "APPLIANCE ERROR" in motd
 
@@ -229,9 +192,7 @@ def test_all_set_is_said_after_the_last_stage_only(service: Service) -> None:
     said = []
     for stage in STAGES:
         service.run(stage)
-        said.append(
-            "All set and ready to serve 8)" in (service.root / "etc/motd").read_text(encoding="utf-8")
-        )
+        said.append("All set and ready to serve 8)" in service.motd)
     assert said == [False, False, True]
 
 
@@ -285,30 +246,56 @@ def test_msg(service: Service, level: str, code: int, stream: str) -> None:
 
 def test_a_pipe_left_by_a_power_cut_fails_one_stage(service: Service) -> None:
     service.set_status("install_success")
-    pipe = service.root / "var/log/one-appliance/one_service_log.pipe"
-    pipe.parent.mkdir(parents=True)
-    os.mkfifo(pipe)
+    service.pipe.parent.mkdir(parents=True)
+    os.mkfifo(service.pipe)
     assert service.run("configure", RECONFIGURABLE="true").returncode != 0
     assert service.status == "configure_failure\n"
-    assert not pipe.exists()
+    assert not service.pipe.exists()
     assert service.run("configure", RECONFIGURABLE="true").returncode == 0
 
 
-def test_a_process_left_behind_keeps_the_next_stage_out(service: Service) -> None:
-    service.run("install", body='sleep 60 >/dev/null 2>&1 3>&- & echo $! >"$CALLS.pid"')
+@pytest.mark.parametrize(
+    ("redirection", "kept_out"),
+    [("", True), ("2>/dev/null", True), (">/dev/null", True), (">/dev/null 2>&1", False)],
+)
+def test_what_goes_on_writing_to_the_log_keeps_the_next_stage_out(
+    service: Service, redirection: str, kept_out: bool
+) -> None:
+    """tee holds the lock as long as anybody may write to the stage's log."""
+    # Descriptor 3 is the output of `service`, which run() reads to its end.
+    body = f'sleep 60 {redirection} 3>&- & echo $! >"$CALLS.pid"'
+    with (service.root / "log").open("w") as log:
+        subprocess.run(
+            ["bash", service.home / "service", "install"],
+            env={"PATH": os.environ["PATH"], "CALLS": f"{service.root}/calls", "BODY": body},
+            stdout=log,
+            stderr=log,
+            timeout=20,
+            check=True,
+        )
     pid = int((service.root / "calls.pid").read_text(encoding="utf-8"))
     try:
+        time.sleep(0.2)
         result = service.run("configure")
     finally:
         os.kill(pid, 15)
-    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
-    assert service.status == "install_success\n"
-    assert "configure" not in service.calls
+    if kept_out:
+        assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
+        assert service.status == "install_success\n"
+    else:
+        assert (result.returncode, service.status) == (0, "configure_success\n")
+
+
+def test_a_stage_inherits_the_output_of_service_but_not_its_lock(service: Service) -> None:
+    service.run("install", body='ls -l /proc/self/fd | sed -n "s/.* \\([0-9]*\\) -> .*/\\1/p" >>"$CALLS"')
+    inherited = {int(call) for call in service.calls if call.isdigit()}
+    assert {0, 1, 2, 3} <= inherited
+    assert 9 not in inherited
 
 
 def test_a_second_run_at_the_same_time_does_nothing(service: Service) -> None:
     service.set_status("install_success")
-    (service.root / "var/run/one-appliance-service.pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
+    service.pid_file.write_text(f"{os.getpid()}\n", encoding="utf-8")
     result = service.run("configure")
     assert (result.returncode, service.calls) == (0, [])
     assert service.status == "install_success\n"
@@ -330,8 +317,9 @@ def test_the_version_on_the_command_line_wins(service: Service) -> None:
     assert service.calls == ["install", "2.5", "cleanup"]
 
 
-def test_help_lists_the_parameters_and_changes_nothing(service: Service) -> None:
-    result = service.run("help")
+@pytest.mark.parametrize("arguments", [["help"], ["-h"], ["--help"], []], ids=" ".join)
+def test_help_lists_the_parameters_and_changes_nothing(service: Service, arguments: list[str]) -> None:
+    result = service.run(*arguments)
     assert result.returncode == 0
     assert "ONEAPP_COLOUR (configure)\n    Colour of the shed\n" in result.stdout
     assert (service.status, service.calls) == (None, [])

@@ -30,12 +30,13 @@ gen_password() {
   printf '%s\n' "${password:0:length}"
 }
 
-# The first global IPv4 address of this machine, or nothing.
+# The first global IPv4 address of this machine, or the loopback's.
 get_local_ip() {
   local address
   address=$(ip -4 -oneline address show scope global up 2>/dev/null | head -n 1)
   address=${address#*inet }
-  printf '%s\n' "${address%%/*}"
+  address=${address%%/*}
+  printf '%s\n' "${address:-127.0.0.1}"
 }
 
 # is_true NAME: the value of the variable with that name is 1, true, yes or y.
@@ -54,7 +55,7 @@ create_one_service_metadata() {
 ---
 name: "${ONE_SERVICE_NAME:-}"
 version: "${ONE_SERVICE_VERSION:-}"
-build: "${ONE_SERVICE_BUILD:-}"
+build: ${ONE_SERVICE_BUILD:-}
 short_description: "${ONE_SERVICE_SHORT_DESCRIPTION:-}"
 description: |
   ${description//$'\n'/$'\n'  }

@@ -3,7 +3,7 @@
 
 _ONE_SERVICE_STAGE=
 _ONE_SERVICE_PIPE="${ONE_SERVICE_LOGDIR}/one_service_log.pipe"
-_ONE_SERVICE_STARTED=
+_ONE_SERVICE_LOGGING=
 
 _load_appliance() {
   if [[ ! -f ${ONE_SERVICE_APPLIANCE} ]]; then
@@ -15,21 +15,23 @@ _load_appliance() {
 }
 
 _usage() {
-  echo "usage: service help | install [VERSION] | configure [reconfigure] | bootstrap [reconfigure]" >&2
+  echo "usage: service [help] | install [VERSION] | configure [reconfigure] | bootstrap [reconfigure]" >&2
   exit 2
 }
 
 # Sets _ONE_SERVICE_STAGE. ONE_SERVICE_VERSION and ONE_SERVICE_RECONFIGURE are for the appliance.
 # shellcheck disable=SC2034
 _parse_arguments() {
-  _ONE_SERVICE_STAGE=${1:-}
+  local stage=${1:-help}
   (($# <= 2)) || _usage
-  case "${_ONE_SERVICE_STAGE}:${2:-}" in
-    help: | install: | configure: | bootstrap:) ;;
+  case "${stage}:${2:-}" in
+    help: | -h: | --help:) stage=help ;;
+    install: | configure: | bootstrap:) ;;
     install:*) ONE_SERVICE_VERSION=$2 ;;
     configure:reconfigure | bootstrap:reconfigure) ONE_SERVICE_RECONFIGURE=true ;;
     *) _usage ;;
   esac
+  _ONE_SERVICE_STAGE=${stage}
 }
 
 _show_help() {
@@ -50,11 +52,18 @@ _stop_if_already_running() {
   fi
 }
 
-# Every process a stage leaves in the background keeps this lock, as with one-apps: the next stage then ends
-# here without a word. Daemons have to be started by systemd.
+# Descriptor 9 holds the lock. tee keeps it too, the stage's own processes don't: whatever goes on writing to the
+# stage's log after the stage ended keeps tee alive, and the next stage then ends here without a word, as with
+# one-apps. Daemons have to be started by systemd.
 _take_lock() {
   exec 9<"${ONE_SERVICE_DIR}/service"
   flock --exclusive --nonblock 9 || exit 1
+}
+
+# One-apps also has signals clean up, and then goes on with the stage, errexit off.
+_on_exit_clean_up() {
+  trap '_clean_up 2>/dev/null' EXIT INT QUIT TERM
+  printf '%s\n' "$$" >"${ONE_SERVICE_PIDFILE}"
 }
 
 _read_status() {
@@ -62,10 +71,17 @@ _read_status() {
   printf '%s' "$(<"${ONE_SERVICE_STATUS}")"
 }
 
+# In place, as one-apps writes it: a power cut may leave it empty.
 _write_status() {
-  mkdir -p "${ONE_SERVICE_STATUS%/*}"
-  printf '%s\n' "$1" >"${ONE_SERVICE_STATUS}.new"
-  mv -f "${ONE_SERVICE_STATUS}.new" "${ONE_SERVICE_STATUS}"
+  printf '%s\n' "$1" >"${ONE_SERVICE_STATUS}"
+  _write_motd "${1%_*}" "${1##*_}"
+}
+
+# What came of the stage that the status names, whichever that is.
+_write_result() {
+  local status
+  status=$(_read_status)
+  _write_status "${status%_*}_$1"
 }
 
 _ask_state_machine() {
@@ -73,7 +89,7 @@ _ask_state_machine() {
   status=$(_read_status)
   case "${stage}:${status}" in
     install: | configure:install_success | bootstrap:configure_success) ;;
-    install:*) _answer_install "${status}" ;;
+    install:install_success) _skip "The appliance is installed already" ;;
     configure:configure_* | configure:bootstrap_* | bootstrap:bootstrap_*)
       is_true ONE_SERVICE_RECONFIGURABLE || _answer_finished "${stage}" "${status}"
       ;;
@@ -82,24 +98,11 @@ _ask_state_machine() {
   esac
 }
 
-_answer_install() {
-  if [[ $1 == install_success ]]; then
-    _skip "The appliance is installed already"
-  fi
-  _refuse "The installation can't be run with status '$1'"
-}
-
 # An appliance that isn't reconfigurable runs each stage once.
 _answer_finished() {
   local stage=$1 status=$2
-  case "${stage}:${status}" in
-    configure:configure_success | bootstrap:bootstrap_success) _skip "Stage ${stage} is done already" ;;
-    configure:configure_started)
-      _write_status configure_failure
-      _refuse "The configuration was interrupted"
-      ;;
-    *) _refuse "Stage ${stage} can't be run again with status '${status}': the appliance is not reconfigurable" ;;
-  esac
+  [[ ${status} != "${stage}_success" ]] || _skip "Stage ${stage} is done already"
+  _refuse "Stage ${stage} can't be run again with status '${status}': the appliance is not reconfigurable"
 }
 
 _skip() {
@@ -114,60 +117,36 @@ _refuse() {
 
 _run_stage() {
   local stage=$1
-  mkdir -p "${ONE_SERVICE_LOGDIR}" "${ONE_SERVICE_SETUP_DIR}"
-  trap '_end_stage $?' EXIT
-  printf '%s\n' "$$" >"${ONE_SERVICE_PIDFILE}"
   _write_status "${stage}_started"
-  _write_motd "${stage}" started
-  _ONE_SERVICE_STARTED=yes
+  mkdir -p "${ONE_SERVICE_LOGDIR}"
+  chmod 0700 "${ONE_SERVICE_LOGDIR}"
   _start_log "${ONE_SERVICE_LOGDIR}/${stage}.log"
-  "service_${stage}" 2>&1
-  _write_status "${stage}_success"
-  _write_motd "${stage}" success
+  "service_${stage}" 2>&1 9<&-
+  _end_log
+  _write_result success
 }
 
-# The EXIT trap: also a stage that ended in the middle of anything gets its status and its cleanup.
-_end_stage() {
-  local code=$1 stage=${_ONE_SERVICE_STAGE}
-  trap - EXIT
+# Whatever the stage ended with, also when it was skipped or refused: a status `*_started` that nobody will finish
+# becomes a failure. The exit status stays what it was.
+_clean_up() {
   set +o errexit
-  if declare -F service_cleanup >/dev/null; then
-    service_cleanup
-  fi
-  if [[ ${_ONE_SERVICE_STARTED} == yes && $(_read_status) != "${stage}_success" ]]; then
-    _write_status "${stage}_failure"
-    _write_motd "${stage}" failure
-    ((code != 0)) || code=1
-  fi
-  _end_log
+  service_cleanup
+  [[ -z ${_ONE_SERVICE_LOGGING} ]] || rm -f "${_ONE_SERVICE_PIPE}"
+  [[ $(_read_status) != *_started ]] || _write_result failure
   rm -f "${ONE_SERVICE_PIDFILE}"
-  exit "${code}"
 }
 
 # A pipe that a power cut left behind stops the stage, as with one-apps: the appliance has to remove it earlier.
+# Nobody waits for tee, and descriptor 3, the output of `service`, is inherited by what the stage starts.
 _start_log() {
-  local log=$1
+  _ONE_SERVICE_LOGGING=yes
   mkfifo "${_ONE_SERVICE_PIPE}"
-  tee -a "${log}" <"${_ONE_SERVICE_PIPE}" 9<&- &
-  _ONE_SERVICE_TEE=$!
+  tee -a "$1" <"${_ONE_SERVICE_PIPE}" &
   exec 3>&1 >"${_ONE_SERVICE_PIPE}"
 }
 
 _end_log() {
-  if [[ -n ${_ONE_SERVICE_TEE:-} ]]; then
-    exec 1>&3 3>&-
-    _wait_for_tee
-  fi
-  rm -f "${_ONE_SERVICE_PIPE}"
-}
-
-# A process left in the background may keep the pipe open for ever, so this waits two seconds at most.
-_wait_for_tee() {
-  local try
-  for ((try = 0; try < 20; try++)); do
-    kill -0 "${_ONE_SERVICE_TEE}" 2>/dev/null || return 0
-    sleep 0.1
-  done
+  exec 1>&3 3>&-
 }
 
 _write_motd() {
