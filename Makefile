@@ -2,19 +2,22 @@
 
 # What a run is asked for; each is also an option of `slm` (see `.venv/bin/slm test-image --help`).
 PROFILES    ?= ci
-TLS_MODES   ?= selfsigned
+TLS_MODES   ?= selfsigned custom letsencrypt
 MACHINE     ?= qemu
 ACCELERATOR ?= auto
-SUITES      ?= conformance
+SUITES      ?= all
+CELLS       ?=
+JOBS        ?= auto
 FLAVOR      ?= ci
 KEEP        ?= never
 IMAGE       ?=
 TESTS       ?=
-PROFILE     ?= $(firstword $(PROFILES))
-TLS_MODE    ?= $(firstword $(TLS_MODES))
+comma       := ,
+PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
+TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES FLAVOR KEEP IMAGE TESTS PROFILE TLS_MODE
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR KEEP IMAGE TESTS PROFILE TLS_MODE
 
 BIN   := .venv/bin
 SHELL := bash
@@ -29,10 +32,12 @@ help: ## list targets and variables
 	@printf 'variables (make test-image MACHINE=nspawn TESTS=auth):\n'
 	@printf '  %s\n' \
 	  'PROFILES=ci             hardware profiles of profiles.yaml, several by space or comma' \
-	  'TLS_MODES=selfsigned    TLS modes' \
+	  'TLS_MODES="selfsigned custom letsencrypt"  TLS modes; the first one has the conformance suite whole' \
 	  'MACHINE=qemu            qemu: the verdict that counts; nspawn: the fast inner loop' \
 	  'ACCELERATOR=auto        auto (by a probe), kvm, tcg' \
-	  'SUITES=conformance      folders of suites/' \
+	  'SUITES=all              suites of suites/cells.yaml, several by space or comma' \
+  'CELLS=                  only these cells of the run (ci-custom), as a failed one names itself' \
+  'JOBS=auto               cells side by side: as many as cores and memory have room for, or a number' \
 	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \
 	  'IMAGE=                  judge this qcow2 instead of building one' \
 	  'FLAVOR=ci               what is baked into the image' \
@@ -57,7 +62,7 @@ image: setup ## build the image, or find it in the cache
 test-image: setup ## the main job: build the image, boot it, prove it over HTTPS, report
 	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" \
 	  --tls-modes "$$TLS_MODES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --suites "$$SUITES" \
-	  --tests "$$TESTS" --keep "$$KEEP"
+	  --cells "$$CELLS" --jobs "$$JOBS" --tests "$$TESTS" --keep "$$KEEP"
 
 shell: setup ## boot a cell and log in over SSH
 	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --profile "$$PROFILE" --tls-mode "$$TLS_MODE" \

@@ -1,15 +1,12 @@
 """Hardware profiles (profiles.yaml): the size of a guest and the speed it is held to."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-import yaml
 
 from harness.errors import HarnessError
 from harness.locations import REPOSITORY
+from harness.strict_yaml import Reader, read_yaml
 
 PROFILES_FILE = REPOSITORY / "profiles.yaml"
 
@@ -40,16 +37,8 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
     Raises HarnessError naming the file, the profile, the key, its problem and what is accepted.
     """
     path = path or PROFILES_FILE
-    try:
-        # S506: the loader below is yaml's safe one, made stricter.
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
-    except OSError as error:
-        raise HarnessError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise HarnessError(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        raise HarnessError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
-    reader = _Reader(path)
+    document = read_yaml(path)
+    reader = Reader(path)
     top = reader.mapping(document, "the file", required={"profiles"})
     entries = top["profiles"]
     if not isinstance(entries, dict) or not entries:
@@ -67,7 +56,7 @@ def find_profile(name: str, path: Path | None = None) -> Profile:
     return profiles[name]
 
 
-def _profile(reader: "_Reader", name: object, entry: object) -> Profile:
+def _profile(reader: Reader, name: object, entry: object) -> Profile:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
         reader.fail(f"profile {name!r}", "the name must be lower-case letters, digits and '-', up to 32")
     where = f"profile {name}"
@@ -82,7 +71,7 @@ def _profile(reader: "_Reader", name: object, entry: object) -> Profile:
     )
 
 
-def _targets(reader: "_Reader", entry: object, where: str) -> Targets:
+def _targets(reader: Reader, entry: object, where: str) -> Targets:
     fields = reader.mapping(entry, where, required={"model", "decode_tokens_per_s"})
     if not isinstance(fields["model"], str) or not fields["model"].strip():
         reader.fail(f"{where}, model", "must name the model the targets were set for")
@@ -92,62 +81,3 @@ def _targets(reader: "_Reader", entry: object, where: str) -> Targets:
     if low > high:
         reader.fail(where, f"min ({low:g}) must not be above max ({high:g})")
     return Targets(model=fields["model"].strip(), decode_min=low, decode_max=high)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Typed access to what YAML gave us; every complaint names file and place."""
-
-    path: Path
-
-    def fail(self, where: str, problem: str) -> NoReturn:
-        raise HarnessError(f"{self.path}: {where}: {problem}")
-
-    def mapping(
-        self,
-        value: object,
-        where: str,
-        *,
-        required: set[str],
-        optional: frozenset[str] | set[str] = frozenset(),
-    ) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            self.fail(where, f"must be a mapping with {_listed(required)}")
-        if missing := required - value.keys():
-            self.fail(where, f"lacks {_listed(missing)}")
-        if unknown := {str(key) for key in value} - required - optional:
-            self.fail(where, f"has unknown {_listed(unknown)}; known are {_listed(required | optional)}")
-        return value
-
-    def integer(self, fields: Mapping[str, Any], key: str, where: str, *, low: int, high: int) -> int:
-        value = fields[key]
-        # bool is an int to Python; `vcpus: yes` is a mistake to everybody else.
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self.fail(f"{where}, {key}", f"must be a whole number from {low} to {high}, not {value!r}")
-        return value
-
-    def number(self, fields: Mapping[str, Any], key: str, where: str, *, low: float, high: float) -> float:
-        value = fields[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            self.fail(f"{where}, {key}", f"must be a number from {low:g} to {high:g}, not {value!r}")
-        return float(value)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML would silently take the second."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} is given twice", key_node.start_mark
-                )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _listed(names: set[str] | frozenset[str]) -> str:
-    return ", ".join(sorted(names))

@@ -33,6 +33,7 @@ class Step:
 
     title: str
     depth: int
+    beside: bool = False
     started: float = field(default_factory=time.monotonic)
     _waiting: str = ""
     _failure: str | None = None
@@ -106,11 +107,12 @@ class _Screen:
                 line = Text(_printable(REDACTOR.redact(text)), style=style)
             self.console.print(line)
 
-    def begin(self, title: str) -> Step:
+    def begin(self, title: str, *, beside: bool) -> Step:
         with self._lock:
-            if self._steps:
-                self._show_header(self._steps[-1])
-            one = Step(title, depth=len(self._steps))
+            around = [one for one in self._steps if not (beside and one.beside)]
+            if around:
+                self._show_header(around[-1])
+            one = Step(title, depth=len(around), beside=beside)
             self._steps.append(one)
             if self._interactive():
                 self._start_live()
@@ -150,10 +152,16 @@ class _Screen:
             self._live.start()
 
     def _live_line(self) -> Text:
+        return Text("\n").join(self._line_of(one) for one in self._shown())
+
+    def _shown(self) -> list[Step]:
+        """The innermost step, or all of those that run beside each other there."""
         running = list(self._steps)
         if not running:
-            return Text("")
-        one = running[-1]
+            return []
+        return [one for one in running if one.beside] if running[-1].beside else running[-1:]
+
+    def _line_of(self, one: Step) -> Text:
         text = f"{_INDENT * one.depth}{_spinner()} {one.title}  {one._bar()}{one._state()}"
         line = Text(_printable(REDACTOR.redact(text)), style="cyan", no_wrap=True, overflow="ellipsis")
         line.truncate(max(10, self.console.width - 1), overflow="ellipsis")
@@ -170,9 +178,9 @@ class _Screen:
     def _tick(self, stop: threading.Event) -> None:
         while not stop.wait(STILL_EVERY_S):
             with self._lock:
-                if self._steps and not stop.is_set():
-                    one = self._steps[-1]
-                    self.print(f"{_INDENT * (one.depth + 1)}still {one.title}: {one._state()}")
+                if not stop.is_set():
+                    for one in self._shown():
+                        self.print(f"{_INDENT * (one.depth + 1)}still {one.title}: {one._state()}")
 
     def _stop_showing(self) -> None:
         if self._live is not None:
@@ -188,13 +196,14 @@ _SCREEN = _Screen()
 
 
 @contextmanager
-def step(title: str) -> Iterator[Step]:
-    """Show a piece of work from its start to its end; steps nest.
+def step(title: str, *, beside: bool = False) -> Iterator[Step]:
+    """Show a piece of work from its start to its end; steps nest. Those with `beside` run next to each other
+    and may end in any order.
 
     The end line is `✓ title (12.3 s)`, or `✗ title (12.3 s): reason` when an exception leaves the block; the
     reason is told by the innermost step only. The exception is never swallowed.
     """
-    one = _SCREEN.begin(title)
+    one = _SCREEN.begin(title, beside=beside)
     try:
         yield one
     except BaseException as error:
@@ -212,9 +221,9 @@ def say(text: str, style: str = "") -> None:
         _SCREEN.print(line, style)
 
 
-def relay(line: str) -> None:
+def relay(line: str, prefix: str = "") -> None:
     """Print one line of a child's output as it is, its colours kept, redacted."""
-    _SCREEN.print(Text.from_ansi(_printable(REDACTOR.redact(line))))
+    _SCREEN.print(Text.from_ansi(_printable(prefix + REDACTOR.redact(line))))
 
 
 def render(renderable: object) -> None:

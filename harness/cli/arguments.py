@@ -60,9 +60,18 @@ def _image(command: argparse.ArgumentParser) -> None:
 def _test_image(command: argparse.ArgumentParser) -> None:
     command.epilog, command.formatter_class = EXIT_CODES, argparse.RawDescriptionHelpFormatter
     _which_image(command)
-    _names(command, "--profiles", "ci", "hardware profiles of profiles.yaml")
-    _names(command, "--tls-modes", "selfsigned", f"TLS modes: {', '.join(TLS_MODES)}", TLS_MODES)
-    _names(command, "--suites", "conformance", "folders of suites/, or paths")
+    _names(command, "--profiles", ("ci",), "hardware profiles of profiles.yaml")
+    _names(command, "--tls-modes", TLS_MODES, f"TLS modes, or all: {', '.join(TLS_MODES)}", TLS_MODES)
+    _names(
+        command, "--suites", (), "suites of suites/cells.yaml, other folders of suites/, or paths", all_is=()
+    )
+    _names(command, "--cells", (), "only these cells of the run, by their names", empty_is=())
+    command.add_argument(
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="cells that run side by side (default: auto, as many as cores and memory have room for)",
+    )
     _machine(command)
     _accelerator(command)
     command.add_argument(
@@ -81,7 +90,7 @@ def _test_image(command: argparse.ArgumentParser) -> None:
         "--minimum-checks",
         type=_count,
         metavar="N",
-        help="checks a cell must execute to PASS (default: what the suite asks for; 120 for conformance)",
+        help="checks a cell must execute to PASS (default: what suites/cells.yaml asks for each suite)",
     )
 
 
@@ -132,30 +141,47 @@ def _accelerator(command: argparse.ArgumentParser) -> None:
 def _names(
     command: argparse.ArgumentParser,
     option: str,
-    default: str,
+    default: tuple[str, ...],
     what: str,
     accepted: tuple[str, ...] | None = None,
+    *,
+    all_is: tuple[str, ...] | None = None,
+    empty_is: tuple[str, ...] | None = None,
 ) -> None:
+    """An option that takes several names. `all_is` is what the word `all` stands for (the accepted ones by
+    default), `empty_is` what an empty value does; None where that is a mistake."""
+    shown = " ".join(default) or "all"
     command.add_argument(
         option,
-        type=_name_list(accepted),
-        default=(default,),
+        type=_name_list(accepted, accepted if all_is is None else all_is, empty_is),
+        default=default,
         metavar="NAMES",
-        help=f"{what}; several by comma or space (default: {default})",
+        help=f"{what}; several by comma or space (default: {shown})",
     )
 
 
-def _name_list(accepted: tuple[str, ...] | None) -> Callable[[str], tuple[str, ...]]:
+def _name_list(
+    accepted: tuple[str, ...] | None, all_is: tuple[str, ...] | None, empty_is: tuple[str, ...] | None
+) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(dict.fromkeys(text.replace(",", " ").split()))
         if not names:
+            if empty_is is not None:
+                return empty_is
             raise argparse.ArgumentTypeError("needs at least one name")
+        if names == ("all",) and all_is is not None:
+            return all_is
         for name in names:
             if accepted is not None and name not in accepted:
                 raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(accepted)}")
         return names
 
     return parse
+
+
+def _jobs(text: str) -> int | None:
+    """`auto` (or nothing) is as many as there is room for."""
+    return None if text in ("", "auto") else _count(text)
 
 
 def _optional_path(text: str) -> Path | None:

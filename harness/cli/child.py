@@ -93,31 +93,58 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
 
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and everything in its process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
     def end(self, polite_s: float = POLITE_S, stern_s: float = STERN_S) -> int:
-        """Interrupt, then terminate, then kill it and its process group; returns when it is gone.
+        """End it as `end_all` does; returns its exit status."""
+        return end_all([self], polite_s, stern_s)[0]
 
-        A further Ctrl-C meanwhile skips to the next stage.
-        """
-        self.interrupt()
-        for seconds, then in ((polite_s, signal.SIGTERM), (stern_s, signal.SIGKILL)):
-            status = self._wait_unless_interrupted(seconds)
-            if status is not None:
-                return status
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, then)
-        status = self._wait_unless_interrupted(stern_s)
-        return status if status is not None else -signal.SIGKILL
 
-    def _wait_unless_interrupted(self, seconds: float) -> int | None:
-        began = time.monotonic()
-        while True:
-            try:
-                return self.wait(max(0.0, began + seconds - time.monotonic()))
-            except KeyboardInterrupt:
-                if time.monotonic() - began < SAME_INTERRUPTION_S:
-                    continue
-                terminal.say("interrupted again: ending the cell with less patience")
-                return self.wait(0.1)
+def end_all(children: Sequence[Child], polite_s: float = POLITE_S, stern_s: float = STERN_S) -> list[int]:
+    """Interrupt, then terminate, then kill the children and their process groups, all at the same time;
+    returns their exit statuses when they are gone.
+
+    A further Ctrl-C meanwhile skips to the next stage.
+    """
+    for child in children:
+        child.interrupt()
+    for seconds, then in ((polite_s, signal.SIGTERM), (stern_s, signal.SIGKILL)):
+        for child in _still_running(children, seconds):
+            child.signal_group(then)
+    _still_running(children, stern_s)
+    return [-signal.SIGKILL if (status := child.wait(0)) is None else status for child in children]
+
+
+def _still_running(children: Sequence[Child], seconds: float) -> list[Child]:
+    """The children that have not ended after `seconds`, or when another Ctrl-C comes."""
+    began = time.monotonic()
+    while True:
+        try:
+            return [
+                child
+                for child in children
+                if child.wait(max(0.0, began + seconds - time.monotonic())) is None
+            ]
+        except KeyboardInterrupt:
+            if time.monotonic() - began < SAME_INTERRUPTION_S:
+                continue
+            terminal.say("interrupted again: ending with less patience")
+            return [child for child in children if child.wait(0.1) is None]
+
+
+def marked_descendants(mark: str) -> dict[int, str]:
+    """Process id and name of every process below us that has `NAME=value` in its environment."""
+    return {pid: name for pid, name in descendants().items() if mark.encode() in _environment(pid)}
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []  # it ended meanwhile, or isn't ours to look at
 
 
 def descendants() -> dict[int, str]:
@@ -144,7 +171,11 @@ def descendants() -> dict[int, str]:
 def end_leftovers(before: Iterable[int], grace_s: float = 5.0) -> list[str]:
     """End every process below us that is not in `before`; returns their names, each with its id."""
     known = set(before)
-    left = {pid: name for pid, name in descendants().items() if pid not in known}
+    return end_processes({pid: name for pid, name in descendants().items() if pid not in known}, grace_s)
+
+
+def end_processes(left: Mapping[int, str], grace_s: float = 5.0) -> list[str]:
+    """End these processes below us, by SIGTERM, then by SIGKILL; returns their names, each with its id."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left.keys() & descendants().keys():
             with contextlib.suppress(ProcessLookupError, PermissionError):

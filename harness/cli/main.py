@@ -61,6 +61,8 @@ def test_image(arguments: argparse.Namespace) -> int:
             machine=arguments.machine,
             accelerator=arguments.accelerator,
             suites=arguments.suites,
+            cells=arguments.cells,
+            jobs=arguments.jobs,
             selection=arguments.tests.strip(),
             keep=arguments.keep,
             minimum_checks=arguments.minimum_checks,

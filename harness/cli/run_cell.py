@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
+import time
+import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,6 @@ import pytest
 
 from harness import terminal
 from harness.cell.leaks import CHECK_ID as OWN_CHECK
-from harness.cell.options import cell_name
 from harness.cell.record import (
     CellFacts,
     RecordedTests,
@@ -23,36 +24,46 @@ from harness.cell.record import (
     read_tests,
 )
 from harness.cell.session import KEPT_FILE
-from harness.cli.child import Child, descendants, end_leftovers
+from harness.cli.child import Child, end_processes, marked_descendants
 from harness.locations import REPOSITORY
 from harness.results.folder import files_of
 from harness.results.model import Cell, Check, Counts
-from harness.results.verdict import count, judge_cell
+from harness.results.verdict import count, count_suites, judge_cell
 
 LONGEST_CHECK_S = 900
 """Seconds after which a single check, the boot included, is ended as hung."""
 
+LOOK_EVERY_S = 1.0
+"""Seconds between two looks at what a cell has recorded, for the live line."""
+
+MARK_VARIABLE = "SLM_CELL_MARK"
+"""In the environment of everything a cell starts: cells that run side by side must not end each other's."""
+
 
 @dataclass(frozen=True)
 class CellPlan:
-    """What a cell is to be run with. `required` is how many checks must be executed for a PASS."""
+    """What a cell is to be run with. `targets` are pytest's: folders, files, node ids; `expression` its -k.
+    `minimums` says how many checks of each suite must be executed for a PASS, `required` how many in all.
+    `prefix` stands before each line of its output. `seconds` is about how long it takes."""
 
+    name: str
     profile: str
     tls_mode: str
     machine: str
     accelerator: str
     image: Path
-    suites: tuple[Path, ...]
-    selection: str
+    targets: tuple[str, ...]
+    minimums: Mapping[str, int]
     keep: str
     run_folder: Path
-    required: int
     rerun: str
-
-    @property
-    def name(self) -> str:
-        """The cell's name."""
-        return cell_name(self.profile, self.tls_mode)
+    expression: str = ""
+    vm_only: bool = False
+    required: int = 1
+    vcpus: int = 1
+    ram_mib: int = 0
+    seconds: int = 0
+    prefix: str = ""
 
     @property
     def evidence(self) -> Path:
@@ -60,58 +71,76 @@ class CellPlan:
         return self.run_folder / "cells" / self.name
 
 
-def run_cell(plan: CellPlan) -> Cell:
-    """Run the cell to its end and read what it left. An interruption (Ctrl-C, SIGTERM) ends the process with
-    its machine and gives an interrupted cell; nothing of the cell is left running."""
-    plan.evidence.mkdir(parents=True, exist_ok=True)
-    # Beside the evidence while it is written: the cell masks secrets in its evidence by replacing files.
-    growing_log = plan.evidence.with_suffix(".log")
-    before = descendants()
-    with growing_log.open("w", encoding="utf-8") as log, terminal.step(f"Cell {plan.name}") as step:
+class RunningCell:
+    """A cell from its start to what it left. Not thread-safe; raises OSError when it can't be started."""
 
-        def on_line(line: str) -> None:
-            log.write(line + "\n")
-            log.flush()
-            terminal.relay(line)
+    def __init__(self, plan: CellPlan) -> None:
+        self.plan = plan
+        self._mark = uuid.uuid4().hex
+        self._looked = 0.0
+        self._finished: Cell | None = None
+        plan.evidence.mkdir(parents=True, exist_ok=True)
+        # Beside the evidence while it is written: the cell masks secrets in its evidence by replacing files.
+        self._growing_log = plan.evidence.with_name(f"{plan.name}.log")
+        with ExitStack() as stack:
+            self._log = stack.enter_context(self._growing_log.open("w", encoding="utf-8"))
+            self._step = stack.enter_context(terminal.step(f"Cell {plan.name}", beside=True))
+            self.child = Child(
+                pytest_command(plan),
+                env=pytest_env(width_taken=len(plan.prefix)) | {MARK_VARIABLE: self._mark},
+                cwd=REPOSITORY,
+                on_line=self._on_line,
+            )
+            self._open = stack.pop_all()
 
-        child = Child(pytest_command(plan), env=pytest_env(), cwd=REPOSITORY, on_line=on_line)
-        status, interrupted = _watch(child, plan, step)
-        left = end_leftovers(before)
-        if left:
-            step.note(f"ended what the cell left running: {', '.join(left)}")
-        log.close()
-        growing_log.replace(plan.evidence / "pytest.log")
-        cell = read_finished_cell(plan, status, interrupted=interrupted)
-        if cell.verdict != "PASS":
-            step.failed(f"{cell.verdict}: {cell.reason}")
-    return cell
+    def _on_line(self, line: str) -> None:
+        self._log.write(line + "\n")
+        self._log.flush()
+        terminal.relay(line, self.plan.prefix)
 
+    def look(self, wait_s: float = 0.0) -> int | None:
+        """The exit status, None while it runs; waits for it up to `wait_s`. Tells the live line what runs."""
+        status = self.child.wait(wait_s)
+        now = time.monotonic()
+        if status is None and now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            recorded = read_tests(self.plan.evidence)
+            running = recorded.running_title
+            self._step.waiting_for(f"check {len(recorded.checks) + 1}, {running}" if running else "")
+        return status
 
-def _watch(child: Child, plan: CellPlan, step: terminal.Step) -> tuple[int, bool]:
-    try:
-        while (status := child.wait(1.0)) is None:
-            recorded = read_tests(plan.evidence)
-            if recorded.running_title:
-                step.waiting_for(f"check {len(recorded.checks) + 1}, {recorded.running_title}")
-            else:
-                step.waiting_for("")
-    except KeyboardInterrupt:
-        # While it only keeps a failed machine up, the cell is over and Ctrl-C is how one leaves.
-        kept = (plan.evidence / KEPT_FILE).exists()
-        step.waiting_for("the cell to close its machine")
-        if not kept:
-            terminal.say("interrupted: closing the machine and saving what is there")
-        return child.end(), not kept
-    return status, False
+    def closing(self) -> None:
+        """It has been told to end: the live line says what it still does."""
+        self._step.waiting_for("the cell to close its machine")
+
+    @property
+    def is_kept(self) -> bool:
+        """True while it is over and only keeps its failed machine up."""
+        return (self.plan.evidence / KEPT_FILE).exists()
+
+    def finish(self, status: int, *, interrupted: bool) -> Cell:
+        """End what it left running, and read what it found. Call it when the process has ended."""
+        if self._finished is None:
+            left = end_processes(marked_descendants(f"{MARK_VARIABLE}={self._mark}"))
+            if left:
+                self._step.note(f"ended what the cell left running: {', '.join(left)}")
+            self._log.close()
+            if self._growing_log.exists():
+                self._growing_log.replace(self.plan.evidence / "pytest.log")
+            cell = read_finished_cell(self.plan, status, interrupted=interrupted)
+            if cell.verdict != "PASS":
+                self._step.failed(f"{cell.verdict}: {cell.reason}")
+            self._open.close()
+            self._finished = cell
+        return self._finished
 
 
 def pytest_command(plan: CellPlan) -> list[str]:
     """The command line of the cell's pytest."""
-    selected = shlex.split(plan.selection) if _names_files(plan.selection) else []
-    expression = ["-k", plan.selection] if plan.selection and not selected else []
     return [
         sys.executable, "-m", "pytest",
-        *(selected or [str(suite) for suite in plan.suites]), *expression,
+        *plan.targets,
+        *(["-k", plan.expression] if plan.expression else []), *(["-m", "vm"] if plan.vm_only else []),
         "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(REPOSITORY),
         "-p", "harness.cell.plugin", "-p", "no:cacheprovider",
         "--no-header", "--tb=short", f"--color={'yes' if terminal.is_interactive() else 'no'}",
@@ -122,14 +151,10 @@ def pytest_command(plan: CellPlan) -> list[str]:
     ]  # fmt: skip
 
 
-def _names_files(selection: str) -> bool:
-    """True for node ids and paths (`suites/conformance/test_auth.py::test_x`), False for a -k expression."""
-    return ".py" in selection or "::" in selection
-
-
-def pytest_env(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the cell's pytest: ours, with the terminal's width and nothing held back."""
-    width = shutil.get_terminal_size((110, 24)).columns
+def pytest_env(environment: Mapping[str, str] | None = None, *, width_taken: int = 0) -> dict[str, str]:
+    """The environment of the cell's pytest: ours, with the terminal's width (less what is taken of it) and
+    nothing held back."""
+    width = max(40, shutil.get_terminal_size((110, 24)).columns - width_taken)
     base = dict(os.environ if environment is None else environment)
     # Options meant for another pytest must not change what this one runs.
     base.pop("PYTEST_ADDOPTS", None)
@@ -148,10 +173,12 @@ def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cel
     fault = facts.fault or ("" if interrupted else _fault_of(status, plan.evidence, recorded))
     checks = _with_running(recorded, "interrupted" if interrupted else fault)
     counts = count(checks)
+    suites = count_suites(checks, plan.minimums)
     judgement = judge_cell(
         counts,
         facts.metrics,
         required=plan.required,
+        suites=suites,
         fault=fault,
         errors_by_fault=_errors_by_fault(facts, counts),
         boot_failure=facts.boot_failure,
@@ -176,6 +203,7 @@ def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cel
         rerun=plan.rerun,
         evidence=plan.evidence.relative_to(plan.run_folder).as_posix(),
         files=files_of(plan.evidence, plan.run_folder),
+        suites=suites,
     )
 
 

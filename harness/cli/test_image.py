@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import terminal
-from harness.cli.run_cell import CellPlan, run_cell
+from harness.cell.leaks import CHECK_ID as OWN_CHECK
+from harness.cell.options import TLS_MODES
+from harness.cli.run_cell import CellPlan
+from harness.cli.run_cells import run_cells
+from harness.cli.selection import Selection, select
 from harness.errors import HarnessError
-from harness.locations import REPOSITORY
+from harness.matrix.choice import chosen_suites
+from harness.matrix.plan import Plan, PlannedCell, pick_cells, plan_cells
+from harness.matrix.quick_machine import QuickMachine, choose_quick
+from harness.matrix.room import Room, available_mib
+from harness.matrix.suites import Suite, load_suites
 from harness.profiles import find_profile
 from harness.results import host
 from harness.results.folder import new_run_folder, reports_root
@@ -21,7 +29,7 @@ from harness.results.model import Cell, HostFacts, ImageFacts, Results, RunTimin
 from harness.results.publish import Published, publish
 from harness.results.rerun import make_command
 from harness.results.summary import VERDICT_STYLE, failure_lines, summary_table, throughput_lines
-from harness.results.verdict import exit_code, judge_run, required_checks
+from harness.results.verdict import exit_code, judge_run
 
 if TYPE_CHECKING:
     from harness.image.build import Image
@@ -29,17 +37,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TestImageRequest:
-    """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own."""
+    """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own. `suites` (): all
+    of suites/cells.yaml. `cells` (): all of the plan. `jobs` None: as many as the host has room for."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     image: Path | None = None
     flavor: str = "ci"
     profiles: tuple[str, ...] = ("ci",)
-    tls_modes: tuple[str, ...] = ("selfsigned",)
+    tls_modes: tuple[str, ...] = TLS_MODES
     machine: str = "qemu"
     accelerator: str = "auto"
-    suites: tuple[str, ...] = ("conformance",)
+    suites: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    jobs: int | None = None
     selection: str = ""
     keep: str = "never"
     minimum_checks: int | None = None
@@ -62,25 +73,25 @@ def run(request: TestImageRequest) -> int:
     Raises HarnessError when the request is wrong or the host can't do it; what is known by then is in the
     results already.
     """
-    suites = tuple(suite_folder(name) for name in request.suites)
+    suites = chosen_suites(request.suites, load_suites())
     for profile in request.profiles:
         find_profile(profile)
+    make_plan(
+        request, suites, quick=request.machine
+    )  # what is wrong with the request is told before the work
     run_folder = new_run_folder(reports_root())
-    ledger = _Ledger(request, run_folder)
+    ledger = _Ledger(request, tuple(one.name for one in suites), run_folder)
     try:
         image = ledger.image = get_image(request)
         ledger.image_took(image)
         chosen = ledger.accelerator = choose(request)
-        plans = [
-            _plan(request, image, chosen, suites, run_folder, profile, tls_mode)
-            for profile in request.profiles
-            for tls_mode in request.tls_modes
-        ]
-        for plan in plans:
-            cell = run_cell(plan)
-            ledger.add(cell, more_to_come=len(ledger.cells) + 1 < len(plans))
-            if cell.interrupted:
-                break
+        quick = choose_quick(request.machine, chosen.name)
+        plan = pick_cells(make_plan(request, suites, quick=quick.name), request.cells)
+        room = Room(host.usable_cores(), available_mib(host.read_proc("meminfo")), request.jobs)
+        plans = cell_plans(request, plan, image, chosen, room, run_folder)
+        tell_plan(plan, quick, plans)
+        ledger.order = tuple(one.name for one in plans)
+        interrupted = run_cells(plans, room, ledger.add)
     except HarnessError as error:
         # What broke is told by the caller; a disk that refuses the results must not hide it.
         with suppress(HarnessError):
@@ -89,18 +100,44 @@ def run(request: TestImageRequest) -> int:
     except KeyboardInterrupt:
         ledger.publish(interrupted=True)
         raise
-    results = ledger.results()
+    results = ledger.results(interrupted=interrupted)
     conclude(results, publish(results, run_folder))
     return exit_code(results.verdict, fault=bool(results.fault), interrupted=results.interrupted)
 
 
-def suite_folder(name: str) -> Path:
-    """The folder of a suite: one in suites/ by its name, or any folder by its path. Raises HarnessError."""
-    path = Path(name) if "/" in name else REPOSITORY / "suites" / name
-    if path.is_dir():
-        return path.resolve()
-    known = sorted(p.name for p in (REPOSITORY / "suites").glob("*") if p.is_dir() and p.name[0] not in "._")
-    raise HarnessError(f"no suite {name!r}", hint=f"suites/ has: {', '.join(known) or 'none'}")
+def check_request(request: TestImageRequest, suites: Sequence[Suite]) -> None:
+    """Raise HarnessError for what is wrong with the request before anything is built."""
+    # Which cells there are depends on the quick machine, and that on the accelerator, known only later.
+    possible = [make_plan(request, suites, quick=quick) for quick in (request.machine, "nspawn")]
+    cells = {cell.name: cell for plan in possible for cell in plan.cells}
+    picked = pick_cells(Plan(tuple(cells.values())), request.cells)
+    if not any(select(cell, request.selection).targets for cell in picked.cells):
+        raise HarnessError(
+            f"TESTS={request.selection} names no check of {', '.join(cell.name for cell in picked.cells)}",
+            hint="name files or node ids of a suite that is run, or widen SUITES, TLS_MODES or CELLS",
+        )
+
+
+def make_plan(request: TestImageRequest, suites: Sequence[Suite], *, quick: str) -> Plan:
+    """All cells of the request, whatever it picks of them. Raises HarnessError when there are none."""
+    return plan_cells(
+        request.profiles,
+        request.tls_modes,
+        suites,
+        asked=request.machine,
+        quick=quick,
+        suites_named=bool(request.suites),
+    )
+
+
+def tell_plan(plan: Plan, quick: QuickMachine, plans: Sequence[CellPlan]) -> None:
+    """Say which cells there are and why they run where they run."""
+    if len(plans) > 1:
+        terminal.say(f"{len(plans)} cells: {', '.join(one.name for one in plans)}")
+    for note in plan.notes:
+        terminal.say(note)
+    if quick.reason and any(one.suite.machine != "asked" for cell in plan.cells for one in cell.suites):
+        terminal.say(quick.reason)
 
 
 def get_image(request: TestImageRequest) -> Image:
@@ -126,37 +163,67 @@ def choose(request: TestImageRequest) -> ChosenAccelerator:
     return ChosenAccelerator(chosen.name, chosen.reason)
 
 
-def _plan(
+def cell_plans(
     request: TestImageRequest,
+    plan: Plan,
     image: Image,
     chosen: ChosenAccelerator,
-    suites: tuple[Path, ...],
+    room: Room,
     run_folder: Path,
-    profile: str,
-    tls_mode: str,
+) -> list[CellPlan]:
+    """The cells as they are run, without those that have no check of the selection (TESTS)."""
+    selected = [(cell, select(cell, request.selection)) for cell in plan.cells]
+    plans = [
+        _cell_plan(request, cell, selection, image, chosen, run_folder)
+        for cell, selection in selected
+        if selection.targets
+    ]
+    if not room.side_by_side(plans):
+        return plans
+    widest = max(len(one.name) for one in plans)
+    return [replace(one, prefix=f"{one.name:{widest}} │ ") for one in plans]
+
+
+def _cell_plan(
+    request: TestImageRequest,
+    cell: PlannedCell,
+    selection: Selection,
+    image: Image,
+    chosen: ChosenAccelerator,
+    run_folder: Path,
 ) -> CellPlan:
+    profile = find_profile(cell.profile)
+    # Who selects checks, or says how many there must be, doesn't get the suites' own minimums.
+    own_minimums = not request.selection and request.minimum_checks is None
     return CellPlan(
-        profile=profile,
-        tls_mode=tls_mode,
-        machine=request.machine,
+        name=cell.name,
+        profile=cell.profile,
+        tls_mode=cell.tls_mode,
+        machine=cell.machine,
         # The child asks again and gets the remembered answer; "native" is no choice of QEMU's.
-        accelerator=chosen.name if request.machine == "qemu" else "auto",
+        accelerator=chosen.name if cell.machine == "qemu" else "auto",
         image=image.path,
-        suites=suites,
-        selection=request.selection,
+        targets=selection.targets,
+        expression=selection.expression,
+        vm_only=cell.vm_only,
+        minimums={one.suite.name: one.share.minimum if own_minimums else 0 for one in cell.suites},
+        required=1 if request.selection else request.minimum_checks or 1,
         keep=request.keep,
         run_folder=run_folder,
-        required=required_checks(request.suites, request.selection, request.minimum_checks),
-        rerun=cell_command(request, image, profile, tls_mode),
+        rerun=cell_command(request, image, cell.name),
+        vcpus=profile.vcpus,
+        ram_mib=profile.ram_mib,
+        seconds=cell.seconds,
     )
 
 
-def cell_command(request: TestImageRequest, image: Image, profile: str, tls_mode: str) -> str:
-    """The command that runs one cell of this run again, with the same image."""
-    one_cell = replace(
-        request, image=image.path, flavor="ci", profiles=(profile,), tls_modes=(tls_mode,), selection=""
+def cell_command(request: TestImageRequest, image: Image, cell: str) -> str:
+    """The command that runs one cell of this run again, with the same image: what a cell runs depends on the
+    other cells of its run (the first TLS mode has a suite whole), so the run is asked for, and one of its
+    cells."""
+    return run_command(
+        replace(request, image=image.path, flavor="ci", cells=(cell,), jobs=None, selection="")
     )
-    return run_command(one_cell)
 
 
 def run_command(request: TestImageRequest) -> str:
@@ -169,7 +236,9 @@ def run_command(request: TestImageRequest) -> str:
         "TLS_MODES": " ".join(request.tls_modes) if request.tls_modes != default.tls_modes else "",
         "MACHINE": request.machine if request.machine != default.machine else "",
         "ACCELERATOR": request.accelerator if request.accelerator != default.accelerator else "",
-        "SUITES": " ".join(request.suites) if request.suites != default.suites else "",
+        "SUITES": " ".join(request.suites),
+        "CELLS": " ".join(request.cells),
+        "JOBS": str(request.jobs or ""),
         "TESTS": request.selection,
     }
     return make_command("test-image", changed)
@@ -178,12 +247,14 @@ def run_command(request: TestImageRequest) -> str:
 class _Ledger:
     """What is known of the run so far; the results can be drawn from it at any time."""
 
-    def __init__(self, request: TestImageRequest, folder: Path) -> None:
+    def __init__(self, request: TestImageRequest, suites: tuple[str, ...], folder: Path) -> None:
         self.request = request
+        self.suites = suites
         self.folder = folder
+        self.order: tuple[str, ...] = ()
         self.image: Image | None = None
         self.accelerator = ChosenAccelerator("", "")
-        self.cells: list[Cell] = []
+        self._cells: dict[str, Cell] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._image_s = 0.0
@@ -193,16 +264,26 @@ class _Ledger:
         self.image = image
         self._image_s = time.monotonic() - self._clock
 
-    def add(self, cell: Cell, *, more_to_come: bool) -> None:
-        """A cell is over; its results are on disk before the next begins."""
-        self.cells.append(cell)
-        self.publish(interrupted=cell.interrupted or more_to_come)
+    def add(self, cell: Cell) -> None:
+        """A cell is over; its results are on disk before the next one's."""
+        self._cells[cell.name] = cell
+        self.publish(interrupted=cell.interrupted or len(self._cells) < len(self.order))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are over, in the order of the plan whatever order they ended in. Those in which
+        nothing fits the selection say nothing and are left out, unless there are only such."""
+        cells = tuple(self._cells[name] for name in self.order if name in self._cells)
+        if not self.request.selection:
+            return cells
+        return tuple(cell for cell in cells if not selected_nothing(cell)) or cells
 
     def results(self, *, fault: str = "", interrupted: bool = False) -> Results:
         """The results so far."""
-        interrupted = interrupted or any(cell.interrupted for cell in self.cells)
-        fault = fault or next((f"{cell.name}: {cell.fault}" for cell in self.cells if cell.fault), "")
-        judgement = judge_run(self.cells, fault=fault, interrupted=interrupted)
+        cells = self.cells
+        interrupted = interrupted or any(cell.interrupted for cell in cells)
+        fault = fault or next((f"{cell.name}: {cell.fault}" for cell in cells if cell.fault), "")
+        judgement = judge_run(cells, fault=fault, interrupted=interrupted)
         wall_s = time.monotonic() - self._clock
         return Results(
             verdict=judgement.verdict,
@@ -211,8 +292,8 @@ class _Ledger:
             interrupted=interrupted,
             image=image_facts(self.image),
             host=host_facts(self.accelerator, self.request.machine),
-            cells=tuple(self.cells),
-            suites=self.request.suites,
+            cells=cells,
+            suites=self.suites,
             selection=self.request.selection,
             started=self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             wall_s=wall_s,
@@ -224,6 +305,12 @@ class _Ledger:
     def publish(self, *, fault: str = "", interrupted: bool = False) -> None:
         """Write the results so far and all that is drawn from them."""
         publish(self.results(fault=fault, interrupted=interrupted), self.folder)
+
+
+def selected_nothing(cell: Cell) -> bool:
+    """True when no check of the cell fits the selection (but for the harness's own check of its files)."""
+    own_only = all(check.id == OWN_CHECK for check in cell.checks)
+    return own_only and not cell.fault and not cell.interrupted
 
 
 def image_facts(image: Image | None) -> ImageFacts:

@@ -78,6 +78,17 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class SuiteCounts:
+    """What became of one suite in a cell; `required` is how many of its checks had to be executed, `seconds`
+    what they took together."""
+
+    name: str
+    tests: Counts
+    seconds: float
+    required: int
+
+
+@dataclass(frozen=True)
 class CellTimings:
     """Seconds, None where not measured. `boot_s`: power-on until SSH answers; `configure_s`: the appliance's
     configure stage as the guest tells it; `ready_s`: power-on until the loaded model answered a completion;
@@ -105,7 +116,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Cell:
-    """One profile in one TLS mode: what was run, what came out, where its files are.
+    """One profile in one TLS mode on one machine: what was run, what came out, where its files are.
 
     `fault` says what of the infrastructure broke ("" when nothing did). `evidence` and `files` are relative
     to the folder of `results.json`. `rerun` is the command line that runs this cell again."""
@@ -127,6 +138,7 @@ class Cell:
     rerun: str
     evidence: str
     files: tuple[str, ...]
+    suites: tuple[SuiteCounts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +195,12 @@ def _cell(plain: Mapping[str, Any]) -> Cell:
     fields["metrics"] = tuple(Metric(**one) for one in plain["metrics"])
     fields["checks"] = tuple(Check(**one) for one in plain["checks"])
     fields["files"] = tuple(plain["files"])
+    fields["suites"] = tuple(_suite(one) for one in plain.get("suites", ()))
     return Cell(**fields)
+
+
+def _suite(plain: Mapping[str, Any]) -> SuiteCounts:
+    return SuiteCounts(**{**plain, "tests": Counts(**plain["tests"])})
 
 
 @cache

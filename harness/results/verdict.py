@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.results.model import Cell, Check, Counts, Metric, Verdict
+from harness.cell.leaks import CHECK_ID as OWN_CHECK
+from harness.results.model import Cell, Check, Counts, Metric, SuiteCounts, Verdict
 
 EXIT_PASS = 0
 EXIT_FAIL = 1
 EXIT_INFRASTRUCTURE = 2
 EXIT_INCONCLUSIVE = 3
 EXIT_INTERRUPTED = 130
-
-MINIMUM_CHECKS: Mapping[str, int] = {"conformance": 120}
-"""Executed checks a whole suite must reach: fewer means something was skipped or not collected, and a green
-run would claim more than it saw."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +31,40 @@ def count(checks: Iterable[Check]) -> Counts:
     return Counts(tally["passed"], tally["failed"], tally["skipped"], tally["error"])
 
 
-def required_checks(suites: Sequence[str], selection: str, minimum: int | None = None) -> int:
-    """Checks a cell must execute. A selection (TESTS=...) asks for no minimum beyond one."""
-    if selection:
-        return 1
-    if minimum is not None:
-        return max(1, minimum)
-    return max([1, *(MINIMUM_CHECKS.get(suite, 1) for suite in suites)])
+def count_suites(checks: Sequence[Check], required: Mapping[str, int]) -> tuple[SuiteCounts, ...]:
+    """What became of each suite of a cell. `required`: checks each must execute, in the order of the suites;
+    a suite of which a check ran without being required comes after them."""
+    by_suite: dict[str, list[Check]] = {name: [] for name in required}
+    for check in checks:
+        if check.id != OWN_CHECK:
+            by_suite.setdefault(_suite_of(check.file, required), []).append(check)
+    return tuple(
+        SuiteCounts(name, count(some), sum(check.seconds for check in some), required.get(name, 0))
+        for name, some in by_suite.items()
+    )
+
+
+def _suite_of(file: str, suites: Iterable[str]) -> str:
+    """The suite of a check's file: its folder. pytest names no folder for a suite outside the checkout; such
+    a suite is the one that was named, the last if there are several."""
+    folders = file.split("/")[:-1] or list(suites) or ["checks"]
+    return folders[-1]
 
 
 def judge_cell(
     counts: Counts,
     metrics: Iterable[Metric],
     *,
-    required: int,
+    required: int = 1,
+    suites: Iterable[SuiteCounts] = (),
     fault: str = "",
     errors_by_fault: int = 0,
     boot_failure: str = "",
     own_checks: int = 0,
     interrupted: bool = False,
 ) -> Judgement:
-    """The verdict of a cell. `fault` is what broke of the infrastructure, "" when nothing did;
+    """The verdict of a cell, which must execute `required` checks, and each of its suites as many as it
+    requires. `fault` is what broke of the infrastructure, "" when nothing did;
     `errors_by_fault` is how many of the errors are nothing but that fault. `own_checks` are those of the
     executed checks that the harness makes of itself: they say nothing about the appliance. `boot_failure` is
     why the machine never got ready.
@@ -79,6 +89,13 @@ def judge_cell(
         return Judgement("INCONCLUSIVE", "no check was executed")
     if judged < required:
         return Judgement("INCONCLUSIVE", f"only {judged} checks were executed, at least {required} must be")
+    for suite in suites:
+        if suite.tests.executed < suite.required:
+            return Judgement(
+                "INCONCLUSIVE",
+                f"only {suite.tests.executed} checks of suite {suite.name} were executed, "
+                f"at least {suite.required} must be",
+            )
     return Judgement("PASS", f"all {counts.executed} executed checks passed")
 
 

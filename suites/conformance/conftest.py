@@ -45,14 +45,16 @@ ORDER = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
+    # Those of other suites in the same cell stay where they are.
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(here)]
 
-    def place(item: pytest.Item) -> int:
-        if not item.path.is_relative_to(here):
-            return -1
+    def rank(item: pytest.Item) -> int:
         topic = item.path.stem.removeprefix("test_")
         return ORDER.index(topic) if topic in ORDER else len(ORDER)
 
-    items.sort(key=place)
+    ours = sorted((items[place] for place in places), key=rank)
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="session")

@@ -16,4 +16,5 @@ image = SimpleNamespace(
     model="small",
 )
 test_image.get_image = lambda _request: image
-sys.exit(main(["test-image", "--machine", "nspawn", "--suites", sys.argv[2], *sys.argv[3:]]))
+suite = ["--machine", "nspawn", "--tls-modes", "selfsigned", "--suites", sys.argv[2]]
+sys.exit(main(["test-image", *suite, *sys.argv[3:]]))

@@ -12,7 +12,7 @@ import pytest
 from harness.cli import main as cli
 from harness.cli.arguments import parser
 from harness.cli.main import main
-from harness.cli.test_image import TestImageRequest, run_command, suite_folder
+from harness.cli.test_image import TestImageRequest, run_command
 from harness.errors import ApplianceError, HarnessError
 from harness.locations import REPOSITORY
 from harness.redaction import REDACTOR
@@ -31,9 +31,11 @@ def test_the_defaults_of_the_main_job() -> None:
     arguments = parser().parse_args(["test-image", "--image", "", "--tests", ""])
     assert arguments.image is None
     assert arguments.profiles == ("ci",)
-    assert arguments.tls_modes == ("selfsigned",)
+    assert arguments.tls_modes == ("selfsigned", "letsencrypt", "custom")
     assert arguments.machine == "qemu"
-    assert arguments.suites == ("conformance",)
+    assert arguments.suites == ()  # all of suites/cells.yaml
+    assert arguments.cells == ()
+    assert arguments.jobs is None
     assert arguments.keep == "never"
     assert arguments.minimum_checks is None
 
@@ -44,12 +46,24 @@ def test_lists_take_commas_and_spaces_and_drop_repetitions() -> None:
     assert arguments.minimum_checks == 7
 
 
+def test_all_and_auto_are_what_makes_defaults_say() -> None:
+    words = ["--tls-modes", "all", "--suites", "all", "--cells", "", "--jobs", "auto"]
+    assert parser().parse_args(["test-image", *words]) == parser().parse_args(["test-image"])
+    assert parser().parse_args(["test-image", "--jobs", "3"]).jobs == 3
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["test-image", "--tls-modes", "none"], "'none' is none of selfsigned, letsencrypt, custom"),
         (["test-image", "--profiles", " , "], "needs at least one name"),
         (["test-image", "--machine", "vmware"], "invalid choice: 'vmware'"),
+        (
+            ["test-image", "--tls-modes", "selfsigned,none"],
+            "'none' is none of selfsigned, letsencrypt, custom",
+        ),
+        (["test-image", "--suites", " "], "needs at least one name"),
+        (["test-image", "--jobs", "many"], "'many' is not a whole number of at least 1"),
         (["test-image", "--minimum-checks", "0"], "'0' is not a whole number of at least 1"),
         (["test-image", "--prof", "ci"], "unrecognized arguments"),
         (["nonsense"], "invalid choice: 'nonsense'"),
@@ -113,19 +127,15 @@ def test_a_report_without_results_is_one_clear_line(
     assert capsys.readouterr().err.startswith(f"error: no results at {tmp_path}")
 
 
-def test_suites_are_found_by_name_or_path(tmp_path: Path) -> None:
-    assert suite_folder(str(tmp_path)) == tmp_path
-    assert suite_folder("conformance") == REPOSITORY / "suites" / "conformance"
-    with pytest.raises(HarnessError, match="no suite 'conformanse'") as caught:
-        suite_folder("conformanse")
-    assert "conformance" in caught.value.hint
-
-
 def test_the_command_of_a_run_names_only_what_was_asked_for() -> None:
     assert run_command(TestImageRequest()) == "make test-image"
     request = TestImageRequest(machine="nspawn", profiles=("ci", "minimum"), selection="auth and post")
     assert (
         run_command(request) == "make test-image PROFILES='ci minimum' MACHINE=nspawn TESTS='auth and post'"
+    )
+    request = TestImageRequest(tls_modes=("custom",), suites=("conformance",), cells=("ci-custom",), jobs=2)
+    assert run_command(request) == (
+        "make test-image TLS_MODES=custom SUITES=conformance CELLS=ci-custom JOBS=2"
     )
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 from sample import CELL
 
+from harness.cell.leaks import CHECK_ID as OWN_CHECK
 from harness.results.model import Check, Counts, Metric
-from harness.results.verdict import count, exit_code, judge_cell, judge_run, required_checks
+from harness.results.verdict import count, count_suites, exit_code, judge_cell, judge_run
 
 PASSING = dataclasses.replace(CELL, verdict="PASS", reason="all 120 executed checks passed")
 OPEN = dataclasses.replace(CELL, name="open", verdict="INCONCLUSIVE", reason="no check was executed")
@@ -93,8 +94,36 @@ def test_exit_codes(verdict: str, fault: bool, interrupted: bool, code: int) -> 
     assert exit_code(verdict, fault=fault, interrupted=interrupted) == code  # type: ignore[arg-type]
 
 
-def test_how_many_checks_are_required() -> None:
-    assert required_checks(["conformance"], "") == 120
-    assert required_checks(["conformance"], "", minimum=7) == 7
-    assert required_checks(["conformance"], "auth", minimum=7) == 1
-    assert required_checks(["another"], "") == 1
+def checks(**counts: int) -> list[Check]:
+    """Passed checks of these suites, and one that the harness makes of itself."""
+    files = [f"suites/{suite}/test_x.py" for suite, number in counts.items() for _ in range(number)]
+    return [Check(f"{file}::one", file, "one", "passed", 0.5) for file in files] + [
+        Check(OWN_CHECK, "harness", "own", "passed", 0.1)
+    ]
+
+
+def test_each_suite_of_a_cell_is_counted_for_itself() -> None:
+    counted = count_suites(checks(conformance=3, letsencrypt=2), {"letsencrypt": 2, "conformance": 120})
+    assert [(one.name, one.tests.passed, one.required, one.seconds) for one in counted] == [
+        ("letsencrypt", 2, 2, 1.0),
+        ("conformance", 3, 120, 1.5),
+    ]
+    assert [one.name for one in count_suites(checks(folder=1), {})] == ["folder"]
+    outside_the_checkout = Check("test_x.py::x", "test_x.py", "x", "passed", 0.0)
+    assert count_suites([outside_the_checkout], {"mine": 1})[0].tests.passed == 1
+
+
+def test_a_suite_below_its_minimum_leaves_the_cell_open_whatever_the_others_did() -> None:
+    suites = count_suites(checks(conformance=500), {"conformance": 120, "letsencrypt": 5})
+    judgement = judge_cell(Counts(passed=501), [], suites=suites)
+    assert judgement.verdict == "INCONCLUSIVE"
+    assert judgement.reason == "only 0 checks of suite letsencrypt were executed, at least 5 must be"
+    assert judge_cell(Counts(passed=500, failed=1), [], suites=suites).verdict == "FAIL"
+    enough = count_suites(checks(conformance=120, letsencrypt=5), {"conformance": 120, "letsencrypt": 5})
+    assert judge_cell(Counts(passed=126), [], suites=enough).verdict == "PASS"
+
+
+def test_a_skipped_check_does_not_count_as_executed() -> None:
+    skipped = [Check("x", "suites/faults/test_x.py", "x", "skipped", 0.0)] * 9
+    suites = count_suites([*skipped, *checks(faults=1)], {"faults": 2})
+    assert judge_cell(Counts(passed=2, skipped=9), [], suites=suites).verdict == "INCONCLUSIVE"
