@@ -59,11 +59,22 @@ announce_ready() {
 announce_failure() {
   local stage=$1 reason
   reason=$(one_line "$2")
+  add_failure_to_report "$stage" "$reason" || true
   # service.sh writes the MOTD after us, so the reason has a file of its own, which pam_motd shows below it
   if make_folder 0755 root:root "${SLM_MOTD_FAILURE%/*}"; then
     printf ' SLM-Copilot: %s failed: %s\n\n' "$stage" "$reason" | write_atomically 0644 root:root "$SLM_MOTD_FAILURE" || true
   fi
   print_on_console "slm-copilot: failed $stage: $reason"
+}
+
+# Puts the failure on top of what the report says of the system that keeps serving; the next good one replaces it all.
+add_failure_to_report() {
+  local stage=$1 reason=$2 kept=''
+  if [[ -s $SLM_REPORT ]]; then
+    kept=$(awk '/^\[/ { dropped = ($0 == "[failure]") } !dropped' "$SLM_REPORT") || return
+  fi
+  printf '[failure]\nstage=%s\nreason=%s\n%s' "$stage" "$reason" "${kept:+$'\n'$kept$'\n'}" |
+    write_atomically 0600 root:root "$SLM_REPORT"
 }
 
 # The console is for people and for machines watching the serial line; a guest without one is fine.

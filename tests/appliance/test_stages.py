@@ -154,7 +154,8 @@ def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
     files = [
         path for path in booted.root.rglob("*") if path.is_file() and path.parts[-2:] != ("dev", "console")
     ]
-    before = {path: path.read_bytes() for path in files if "etc" in path.parts and path.name != "motd"}
+    told = {booted.path("/etc/motd"), booted.path(REPORT)}
+    before = {path: path.read_bytes() for path in files if "etc" in path.parts and path not in told}
     booted.forget_systemctl()
     result = booted.configure(check=False, ONEAPP_SLM_CONTEXT_SIZE="many")
     assert result.returncode == 1
@@ -171,6 +172,24 @@ def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
     assert booted.console()[-1] == "slm-copilot: ready https://10.0.2.15/v1"
 
 
+def test_a_failure_stands_in_the_report_above_what_still_serves(booted: Guest) -> None:
+    serving = {name: dict(section) for name, section in report(booted).items()}
+    for bad in ("many", "more"):
+        booted.configure(check=False, ONEAPP_SLM_CONTEXT_SIZE=bad)
+    found = {name: dict(section) for name, section in report(booted).items()}
+    assert report(booted).sections()[0] == "failure"
+    assert found.pop("failure") == {
+        "stage": "configure",
+        "reason": "ONEAPP_SLM_CONTEXT_SIZE: 'more' is not a whole number in plain digits; accepted: a whole "
+        "number of tokens from 512 to 262144",
+    }
+    assert found == serving
+    assert mode(booted, REPORT) == "0o600"
+    booted.configure()
+    booted.bootstrap()
+    assert "failure" not in report(booted)
+
+
 def test_an_engine_that_does_not_start(guest: Guest) -> None:
     guest.configure()
     guest.write("/broken-slm-engine.service", "")
@@ -181,7 +200,8 @@ def test_an_engine_that_does_not_start(guest: Guest) -> None:
         "slm-copilot: failed bootstrap: the engine did not become ready: srv load_model: failed to load "
         "model (journalctl -u slm-engine.service)"
     ]
-    assert not guest.path(REPORT).exists()
+    assert report(guest).sections() == ["failure"]
+    assert report(guest)["failure"]["stage"] == "bootstrap"
     assert guest.path("/run/slm-copilot/pending-engine").exists()
 
 
