@@ -33,6 +33,9 @@ READY_WITHIN_S = 180.0
 """Seconds from power-on to ready on real hardware, stretched for slow accelerators. Far above the target: a
 late guest should be measured and judged, a dead one given up."""
 
+BOOT_HOST_LOAD = "boot_host_load"
+"""Metric: cores of the host that others kept busy while the machine booted."""
+
 FLAVOR_FILE = "/opt/slm-copilot/flavor.env"
 
 KEPT_FILE = "kept"
@@ -81,8 +84,10 @@ class CellSession:
     def _boot(self) -> Machine:
         from harness.machine.boot import boot
         from harness.machine.cell import CellRequest
+        from harness.machine.host_load import HostLoadMeter
 
         started = time.monotonic()
+        load = HostLoadMeter()
         machine: Machine | None = None
         try:
             request = CellRequest(
@@ -115,7 +120,7 @@ class CellSession:
             ),
             guest=read_flavor(machine),
         )
-        write_cell(self._facts, self.options.evidence)
+        self.add_metric(Metric(BOOT_HOST_LOAD, "cores", load.others_cores()))
         return machine
 
     def _latch(self, error: BaseException) -> None:

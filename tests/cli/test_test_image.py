@@ -163,7 +163,9 @@ def test_results_carry_what_the_cell_found(mixed: Run) -> None:
     assert cell.guest == {"SLM_FLAVOR": "ci", "SLM_MODEL_NAME": "Small model"}
     assert (cell.timings.boot_s, cell.timings.ready_s, cell.timings.configure_s) == (1.5, 2.5, 0.5)
     assert cell.timings.suite_s is not None
-    assert [(one.name, one.value, one.n) for one in cell.metrics] == [("decode", 12.5, 3)]
+    found = {one.name: (one.value, one.n) for one in cell.metrics}
+    assert found.pop("boot_host_load")[0] >= 0
+    assert found == {"decode": (12.5, 3)}
     assert cell.accelerator == "native"
     assert "cells/ci-selfsigned/console.log" in cell.files
     assert "cells/ci-selfsigned/pytest.log" in cell.files
