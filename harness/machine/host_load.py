@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 _BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
-"""Of the `cpu` line of /proc/stat (proc(5)): user, nice, system, irq, softirq, steal; user has guest in it."""
+"""Of the `cpu` line of /proc/stat: user, nice, system, irq, softirq, steal. User has guest in it."""
 
 
 class HostLoadMeter:
