@@ -76,9 +76,7 @@ def run(request: TestImageRequest) -> int:
     suites = chosen_suites(request.suites, load_suites())
     for profile in request.profiles:
         find_profile(profile)
-    make_plan(
-        request, suites, quick=request.machine
-    )  # what is wrong with the request is told before the work
+    check_request(request, suites)
     run_folder = new_run_folder(reports_root())
     ledger = _Ledger(request, tuple(one.name for one in suites), run_folder)
     try:

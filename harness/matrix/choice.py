@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.matrix.suites import SUITES_FOLDER, Suite
+from harness.matrix.suites import SUITES_FOLDER, Share, Suite
 
 
 def chosen_suites(names: Sequence[str], known: Mapping[str, Suite]) -> tuple[Suite, ...]:
@@ -26,4 +26,5 @@ def _suite(name: str, known: Mapping[str, Suite]) -> Suite:
         raise HarnessError(
             f"no suite {name!r}", hint=f"accepted are all, {', '.join(known)}, or the path of a folder"
         )
-    return Suite(name=folder.resolve().name, folder=folder.resolve())
+    # Nobody has said how many checks it has to have: one executed check in the cell is enough.
+    return Suite(name=folder.resolve().name, folder=folder.resolve(), whole=Share(minimum=0))

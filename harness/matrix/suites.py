@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Suite:
     cell: str = "tls"
     tls_modes: tuple[str, ...] = TLS_MODES
     machine: str = "asked"
-    whole: Share = Share()
+    whole: Share = field(default_factory=Share)
     later_modes: Share | None = None
     on_vm: Share | None = None
 
