@@ -34,7 +34,7 @@ def run_cells(plans: Sequence[CellPlan], room: Room, on_finished: Callable[[Cell
                 _look_at(running, on_finished)
             except KeyboardInterrupt:
                 kept = [cell for cell in running if cell.is_kept]
-                _interrupt(kept or running, running, on_finished, over=bool(kept))
+                _interrupt(kept or list(running), running, on_finished, over=bool(kept))
                 if not kept:
                     return True
         return False
