@@ -10,7 +10,7 @@ if [[ -z ${SLM_APPLIANCE_DIR:-} ]]; then
 fi
 
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters service_params threads \
-  model auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy proxy_errors report; do
+  model auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy proxy_errors logs report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done
@@ -36,6 +36,7 @@ service_install() {
     install_model \
     engine_install \
     install_proxy \
+    install_log_limits \
     install_runtime_folder \
     write_service_metadata
 }

@@ -21,7 +21,11 @@ SLM_NGINX_DIR=$SLM_ROOT/etc/nginx
 SLM_NGINX_SITE=$SLM_NGINX_DIR/sites-enabled/slm-copilot.conf
 SLM_NGINX_SNIPPETS=$SLM_NGINX_DIR/slm-copilot
 SLM_NGINX_AUTH=$SLM_NGINX_SNIPPETS/auth.conf
-SLM_NGINX_LOG_DIR=$SLM_ROOT/var/log/nginx
+# The copies of key and password map that nginx reads; nginx.service hands them over.
+SLM_PROXY_RUN_DIR=$SLM_ROOT/run/slm-proxy
+SLM_PROXY_KEY=$SLM_PROXY_RUN_DIR/key.pem
+SLM_PROXY_AUTH=$SLM_PROXY_RUN_DIR/auth.conf
+SLM_LOG_SOCKET=$SLM_ROOT/dev/log
 SLM_ACME_DIR=$SLM_ROOT/var/lib/slm-copilot/acme
 
 # Root's own folder on tmpfs: what it says about the engine can't be forged by the engine.

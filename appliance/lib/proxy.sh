@@ -11,8 +11,11 @@ install_proxy() {
     make_folder 0755 root:root "${SLM_ACME_DIR%/*}" &&
     make_folder 0755 root:root "$SLM_ACME_DIR" &&
     make_folder 0755 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d" || return
-  write_if_changed 0644 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d/slm-copilot.conf" \
-    <"$SLM_APPLIANCE_DIR/templates/nginx/nginx.service.conf"
+  write_if_changed 0644 root:root "$SLM_NGINX_DIR/nginx.conf" <"$SLM_APPLIANCE_DIR/templates/nginx/nginx.conf" &&
+    write_if_changed 0644 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d/slm-copilot.conf" \
+      <"$SLM_APPLIANCE_DIR/templates/nginx/nginx.service.conf" || return
+  # what the package's own configuration logged, and the rotation of it
+  rm -f "$SLM_ROOT/etc/logrotate.d/nginx" "$SLM_ROOT"/var/log/nginx/*.log
 }
 
 configure_proxy() {
@@ -62,10 +65,11 @@ check_candidate() {
   main=$folder.conf # beside nginx.conf: relative includes start from there
   {
     printf '%s\n' "$auth" >"$folder/auth.conf" &&
-      printf '%s\n' "${site//"$SLM_NGINX_AUTH"/"$folder/auth.conf"}" >"$folder/site.conf" &&
-      sed "s#^\([[:space:]]*include[[:space:]]\+\).*sites-enabled/\*[^;]*;#\1$folder/site.conf;#" \
-        "$SLM_NGINX_DIR/nginx.conf" >"$main" &&
-      answer=$(umask 0027 && nginx -t -q -c "$main" 2>&1)
+      site=${site//"$SLM_PROXY_AUTH"/"$folder/auth.conf"} && site=${site//"$SLM_PROXY_KEY"/"$SLM_TLS_KEY"} &&
+      printf '%s\n' "$site" >"$folder/site.conf" &&
+      sed -e "s#^\([[:space:]]*include[[:space:]]\+\).*sites-enabled/\*[^;]*;#\1$folder/site.conf;#" \
+        -e "s#^pid .*;#pid $folder/pid;#" "$SLM_NGINX_DIR/nginx.conf" >"$main" &&
+      answer=$(umask 0027 && nginx -e stderr -t -q -c "$main" 2>&1)
   } || status=1
   rm -rf "$folder" "$main"
   ((status == 0)) || fail "nginx refuses the new configuration, the previous one stays: $(one_line "${answer:-it could not be written}")"
@@ -95,18 +99,18 @@ render_site() {
   site=${site//@CORS_ORIGINS@/"$cors"}
   site=${site//@LISTEN_HTTPS_IPV6@/"$ipv6_https"}
   site=${site//@LISTEN_HTTP_IPV6@/"$ipv6_http"}
-  site=${site//@AUTH_FILE@/"$SLM_NGINX_AUTH"}
+  site=${site//@AUTH_FILE@/"$SLM_PROXY_AUTH"}
   site=${site//@ENGINE_ADDRESS@/"$SLM_ENGINE_HOST:$SLM_ENGINE_PORT"}
   site=${site//@PRIMARY_HOST@/"$primary"}
   site=${site//@HTTPS_PORT@/"$SLM_HTTPS_PORT"}
   site=${site//@HTTP_PORT@/"$SLM_HTTP_PORT"}
   site=${site//@TLS_CERT@/"$SLM_TLS_CERT"}
-  site=${site//@TLS_KEY@/"$SLM_TLS_KEY"}
+  site=${site//@TLS_KEY@/"$SLM_PROXY_KEY"}
   site=${site//@READY_FILE@/"$SLM_READY_FILE"}
   site=${site//@READY_NAME@/"${SLM_READY_FILE##*/}"}
   site=${site//@RUN_DIR@/"$SLM_RUN_DIR"}
   site=${site//@ACME_DIR@/"$SLM_ACME_DIR"}
-  site=${site//@LOG_DIR@/"$SLM_NGINX_LOG_DIR"}
+  site=${site//@LOG_SOCKET@/"$SLM_LOG_SOCKET"}
   printf '%s\n' "$site"
 }
 

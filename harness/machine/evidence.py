@@ -14,8 +14,7 @@ COMMANDS = {
     "engine.log": "journalctl --boot --no-pager --output=short-precise --unit=slm-engine.service",
     "units.txt": "systemctl list-units --failed --no-pager --plain; echo;"
     " systemctl status --no-pager --full --lines=20 slm-engine nginx ssh 'one-context*'",
-    "nginx-error.log": "cat /var/log/nginx/error.log",
-    "nginx-access.log": "cat /var/log/nginx/access.log",
+    "nginx.log": "journalctl --boot --no-pager --output=short-precise --unit=nginx.service",
     "one-appliance.log": "tail --verbose --lines=+1 /var/log/one-appliance/*.log",
     "status.txt": "cat /etc/one-appliance/status",
     "resources.txt": "uptime; free -m; df -h; ps -eo pid,ppid,user,rss,pcpu,etime,args --sort=-rss",
@@ -23,8 +22,6 @@ COMMANDS = {
 """File name to the guest command whose output it holds."""
 
 DISK_FILES = {
-    "nginx-error.log": ("var/log/nginx/error.log",),
-    "nginx-access.log": ("var/log/nginx/access.log",),
     "one-appliance.log": ("var/log/one-appliance/*.log",),
     "status.txt": ("etc/one-appliance/status",),
 }

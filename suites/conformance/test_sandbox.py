@@ -1,6 +1,8 @@
-"""How little the engine may do: its unit's settings, and what the kernel says of the running process."""
+"""How little the services may do: their unit's settings, and what the kernel says of the running process."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
@@ -81,7 +83,26 @@ def test_the_kernel_says_of_the_running_engine(process: dict[str, str], field: s
     assert process.get(field) == wanted
 
 
-def test_systemd_rates_the_engines_exposure_as_low(machine: Machine) -> None:
-    text = output(machine, f"systemd-analyze security --no-pager {ENGINE} | tail -n 1", timeout=120)
-    exposure = float(next(word for word in text.split() if word.replace(".", "", 1).isdigit()))
-    assert exposure <= HIGHEST_EXPOSURE, text.strip()
+@pytest.mark.parametrize("unit", ["slm-engine.service", "nginx.service"])
+def test_systemd_rates_the_exposure_as_low(
+    unit: str, machine: Machine, record_metric: Callable[..., None]
+) -> None:
+    """The settings the service manager loaded, drop-ins included, by systemd's own weights."""
+    text = output(machine, f"systemd-analyze security --no-pager {unit}", timeout=120)
+    last = text.splitlines()[-1]
+    exposure = float(next(word for word in last.split() if word.replace(".", "", 1).isdigit()))
+    record_metric(f"exposure_{unit.removesuffix('.service')}", "of 10", exposure, n=1)
+    allowed = "\n".join(line for line in text.splitlines() if line.startswith("✗"))
+    assert exposure <= HIGHEST_EXPOSURE, f"{last.strip()}\n{allowed}"
+
+
+def test_no_process_of_nginx_is_root_or_has_its_rights(machine: Machine) -> None:
+    only_low_ports = "0000000000000400"
+    for pid in output(machine, "pgrep -x nginx").split():
+        text = output(machine, f"cat /proc/{pid}/status")
+        found = {
+            name: value.split() for name, _, value in (line.partition(":") for line in text.splitlines())
+        }
+        assert "0" not in found["Uid"], f"process {pid} runs as root"
+        assert found["CapBnd"] == [only_low_ports], f"process {pid} may have {found['CapBnd']}"
+        assert (found["NoNewPrivs"], found["Seccomp"]) == (["1"], ["2"])

@@ -19,13 +19,15 @@ search() { grep --text --fixed-strings --file=<(printf '%s\\n' "$forms") "$@" 2>
 files() { search --recursive --devices=skip --files-with-matches "$@"; }
 """
 
+PROXYS_COPIES = "/run/slm-proxy/"
+"""Nginx, which isn't root, has key and password map there while it runs."""
+
 UNIT_FOLDERS = "/etc/systemd /run/systemd/system /run/systemd/generator /usr/lib/systemd/system"
 
 PLACES = {
     "any process's arguments": "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | search --count",
     "any process's environment": "search --files-with-matches /proc/[0-9]*/environ",
     "the journal": "journalctl --no-pager --output=export --boot | search --count",
-    "Nginx's logs": "files /var/log/nginx",
     "the appliance's logs": "files /var/log/one-appliance",
     "any other log": "files /var/log",
     "unit files": f"files {UNIT_FOLDERS}",
@@ -76,14 +78,26 @@ def test_only_root_can_read_files_with_the_password(holders: dict[str, FileFacts
     assert "/etc/one-appliance/config" in holders
     open_files = {name: facts.mode for name, facts in holders.items() if facts.mode not in ("0600", "0400")}
     assert not open_files, f"{open_files}"
-    assert {facts.owner for facts in holders.values()} == {"root"}, f"{holders}"
+    owners = {name: facts.owner for name, facts in holders.items() if not name.startswith(PROXYS_COPIES)}
+    assert set(owners.values()) == {"root"}, f"{owners}"
 
 
-def test_the_private_key_is_in_one_place(machine: Machine) -> None:
+def test_nginxs_copies_are_its_own_on_tmpfs(machine: Machine) -> None:
+    facts = file_facts(machine, [PROXYS_COPIES, f"{PROXYS_COPIES}key.pem", f"{PROXYS_COPIES}auth.conf"])
+    found = {name: (each.mode, each.owner) for name, each in facts.items()}
+    assert found == {
+        PROXYS_COPIES: ("0700", "www-data"),
+        f"{PROXYS_COPIES}key.pem": ("0400", "www-data"),
+        f"{PROXYS_COPIES}auth.conf": ("0400", "www-data"),
+    }
+    assert machine.run(f"stat -f -c %T {PROXYS_COPIES}").stdout.strip() == "tmpfs"
+
+
+def test_the_private_key_is_in_one_place_and_nginxs_copy(machine: Machine) -> None:
     key = machine.run("sed -n 2p /etc/ssl/slm-copilot/key.pem").stdout.strip().encode()
     folders = "/etc /opt/slm-copilot/appliance /var/log /var/lib /run /tmp /root"
     result = machine.run(f"{PRELUDE}files {folders}", timeout=120, input=key + b"\n")
-    found = result.stdout.split()
+    found = [name for name in result.stdout.split() if name != f"{PROXYS_COPIES}key.pem"]
     assert len(found) == 1, f"it is in {found}"
     assert found[0].startswith("/etc/ssl/slm-copilot/"), f"it is in {found}"
 
@@ -100,7 +114,8 @@ def test_nobody_but_root_can_read_configuration_with_secrets(machine: Machine) -
 
 
 def test_the_engines_user_cannot_read_them_either(machine: Machine) -> None:
-    for name in ("/etc/one-appliance/config", "/etc/ssl/slm-copilot/key.pem", "/etc/shadow"):
+    copies = (f"{PROXYS_COPIES}key.pem", f"{PROXYS_COPIES}auth.conf")
+    for name in ("/etc/one-appliance/config", "/etc/ssl/slm-copilot/key.pem", "/etc/shadow", *copies):
         result = machine.run(f"setpriv --reuid=slm-engine --regid=slm-engine --clear-groups cat {name}")
         assert result.exit_status != 0, f"slm-engine can read {name}"
 

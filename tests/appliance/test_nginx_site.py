@@ -6,6 +6,7 @@ import base64
 import http.client
 import itertools
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from bash_guest import Guest, required
+from log_socket import Journal, open_journal
 from recording_engine import Engine, recording_engine
 
 PASSWORD = "Regex.chars+are/in~this_one-1="
@@ -68,6 +70,7 @@ class Site:
     https_port: int
     http_port: int
     context: ssl.SSLContext
+    journal: Journal
 
     def connection(self, timeout: float = 10) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(
@@ -132,6 +135,22 @@ def running_site(guest: Guest, engine: Engine, **variables: str) -> Iterator[Sit
         SLM_HTTPS_PORT=str(https_port), SLM_HTTP_PORT=str(http_port), SLM_ENGINE_PORT=str(engine.port)
     )
     guest.run(CONFIGURE, **variables)
+    hand_over_secrets(guest)
+    with open_journal(guest.path("/dev/log")) as journal:
+        yield from _run_nginx(guest, engine, https_port, http_port, journal)
+
+
+def hand_over_secrets(guest: Guest) -> None:
+    """What nginx.service does before nginx starts."""
+    folder = guest.path("/run/slm-proxy")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("/etc/ssl/slm-copilot/key.pem", "/etc/nginx/slm-copilot/auth.conf"):
+        shutil.copy(guest.path(name), folder)
+
+
+def _run_nginx(
+    guest: Guest, engine: Engine, https_port: int, http_port: int, journal: Journal
+) -> Iterator[Site]:
     nginx = subprocess.Popen(
         [required("nginx"), "-c", str(guest.path("/etc/nginx/nginx.conf")), "-g", "daemon off;"],
         stderr=subprocess.PIPE,
@@ -140,7 +159,7 @@ def running_site(guest: Guest, engine: Engine, **variables: str) -> Iterator[Sit
     context = ssl.create_default_context(cafile=guest.path("/etc/ssl/slm-copilot/cert.pem"))
     try:
         _wait_for_port(https_port, nginx)
-        yield Site(guest, engine, https_port, http_port, context)
+        yield Site(guest, engine, https_port, http_port, context, journal)
     finally:
         nginx.send_signal(signal.SIGTERM)
         nginx.communicate(timeout=10)
@@ -460,8 +479,7 @@ def test_no_prompt_becomes_a_file(site: Site) -> None:
     spooled = [path for path in site.guest.path("/nginx-body").rglob("*") if path.is_file()]
     assert spooled == []
     error_log = site.guest.path("/var/log/nginx/error.log").read_text()
-    own_log = site.guest.path("/var/log/nginx/slm-copilot.error.log").read_text()
-    assert "temporary file" not in error_log + own_log
+    assert "temporary file" not in error_log + site.journal.read()
 
 
 # ---- errors of nginx itself
@@ -734,11 +752,43 @@ def test_no_session_tickets(site: Site) -> None:
 
 def test_the_access_log_has_no_secrets_and_no_queries(site: Site) -> None:
     site.ask("POST", CHAT + "?api_key=in-the-query", bearer(), json.dumps({"prompt": "in-the-body"}))
-    log = site.guest.path("/var/log/nginx/slm-copilot.access.log").read_text()
+    log = site.journal.read()
     assert f'"POST {CHAT} HTTP/1.1" 200' in log
     for secret in ("in-the-query", "in-the-body", PASSWORD, basic()["Authorization"].split()[1]):
         assert secret not in log
-        assert secret not in site.guest.path("/var/log/nginx/slm-copilot.error.log").read_text()
+
+
+def test_a_request_that_fails_is_logged_without_its_query(site: Site) -> None:
+    site.ask("GET", "/v1/models?api_key=in-the-query", bearer())
+    connection = site.connection()
+    connection.request("POST", CHAT + "?api_key=in-the-query", '{"answer_with": 503}', bearer())
+    connection.getresponse().read()
+    connection.close()
+    assert "in-the-query" not in site.journal.read()
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v1/models", 401), ("/nowhere", 404)])
+def test_who_is_refused_often_on_one_connection_is_logged_once(site: Site, path: str, status: int) -> None:
+    site.journal.read()
+    site.journal.text = ""
+    connection = site.connection()
+    for _ in range(50):
+        connection.request("GET", path)
+        assert connection.getresponse().read()
+    connection.close()
+    assert len(site.journal.read().splitlines()) == 1
+    assert f'" {status} ' in site.journal.text
+
+
+def test_what_is_served_is_logged_each_time(site: Site) -> None:
+    site.journal.read()
+    site.journal.text = ""
+    connection = site.connection()
+    for _ in range(5):
+        connection.request("GET", "/v1/models", headers=bearer())
+        assert connection.getresponse().read()
+    connection.close()
+    assert len(site.journal.read().splitlines()) == 5
 
 
 # ---- how it is installed
