@@ -87,5 +87,5 @@ def test_the_password_is_in_no_argument_list(guest: Guest) -> None:
     guest.configure(ONEAPP_SLM_ADMIN_PASSWORD=GIVEN)
     recorded = log.read_text(encoding="utf-8", errors="replace")
     assert "openssl" in recorded
-    assert "nginx -t" in recorded
+    assert "nginx -e stderr -t" in recorded
     assert GIVEN not in recorded
