@@ -9,8 +9,12 @@ if [[ -z ${SLM_APPLIANCE_DIR:-} ]]; then
   [[ -d $SLM_APPLIANCE_DIR/lib ]] || SLM_APPLIANCE_DIR=${SLM_ROOT:-}/opt/slm-copilot/appliance
 fi
 
-for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters service_params threads \
-  model auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy proxy_errors logs report; do
+# Bytes are bytes: [A-Z], the length of a value and what counts as printable don't depend on who runs us.
+export LC_ALL=C
+
+for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
+  service_params cpu threads model gguf capacity auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy \
+  proxy_errors logs report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done
@@ -45,10 +49,12 @@ service_configure() {
   run_stage configure \
     load_flavor \
     validate_parameters \
+    check_cpu \
     check_tls_mode \
     resolve_addresses \
     resolve_model \
     resolve_threads \
+    check_capacity \
     resolve_password \
     configure_tls \
     configure_proxy \

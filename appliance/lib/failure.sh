@@ -33,8 +33,10 @@ forget_failure() {
   rm -f "$SLM_FAILURE_FILE"
 }
 
-# Control characters would let a value draw on the console.
+# What may be shown on a console: plain ASCII, in bounds. Control characters and bytes beyond ASCII would let a value
+# draw there, and half a UTF-8 character would make a report unreadable. Cut first: a value may have 100 KB.
 one_line() {
-  local text=${1//[[:cntrl:]]/ }
-  printf '%s' "${text:0:400}"
+  local text=${1:0:600}
+  text=${text//[[:cntrl:]]/ }
+  printf '%s' "${text//[^ -~]/?}"
 }

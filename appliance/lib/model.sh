@@ -10,5 +10,6 @@ resolve_model() {
 
 # The engine's user reads it, nobody but root writes it.
 install_model() {
-  resolve_model && give 0755 root:root "$SLM_MODELS_DIR" && give 0644 root:root "$SLM_MODEL_PATH"
+  resolve_model && give 0755 root:root "$SLM_MODELS_DIR" && give 0644 root:root "$SLM_MODEL_PATH" &&
+    read_model_shape "$SLM_MODEL_PATH"
 }

@@ -4,19 +4,28 @@
 
 declare -gA SLM_VALUE=()
 
-# Judges every parameter before anything is written. Stops at the first bad one.
+# Unknown names warned about one by one; a flood of them must not become a flood in the log.
+SLM_UNKNOWN_SHOWN=20
+# Base64 of a certificate with its chain is below 20,000 characters. No program can be started with a variable of
+# 128 KiB, so longer values never get here.
+SLM_PEM_LONGEST=98304
+# 32 origins with names of full length.
+SLM_ORIGINS_LONGEST=10000
+
+# Judges every parameter before anything is written. Stops at the first bad one. Empty means default; white space
+# alone is a value like any other, and none that is accepted.
 validate_parameters() {
   local name value
   withdraw_secrets_from_environment
   warn_about_unknown_parameters
   for name in "${SLM_PARAM_NAMES[@]}"; do
     value=${!name:-}
-    # base64 arrives wrapped into lines by some tools
-    [[ ${SLM_PARAM_TYPE[$name]} != base64_pem ]] || value=${value//[[:space:]]/}
     value=${value:-${SLM_PARAM_DEFAULT[$name]-}}
     if [[ -n $value ]]; then
       judge_parameter "$name" "$value" || return
     fi
+    # base64 arrives wrapped into lines by some tools
+    [[ ${SLM_PARAM_TYPE[$name]} != base64_pem ]] || value=${value//[[:space:]]/}
     SLM_VALUE[${SLM_PARAM_LABEL[$name]}]=$value
   done
   warn_about_unused_certificate
@@ -39,12 +48,18 @@ withdraw_secrets_from_environment() {
 }
 
 warn_about_unknown_parameters() {
-  local name
+  local name unknown=0
+  # configure has told of them already
+  [[ ${SLM_STAGE:-} != bootstrap ]] || return 0
   while read -r name; do
     if [[ -z ${SLM_PARAM_TYPE[$name]-} ]]; then
-      msg warning "$name is not a parameter of this appliance and is ignored; known are: ${SLM_PARAM_NAMES[*]}"
+      unknown=$((unknown + 1))
+      ((unknown > SLM_UNKNOWN_SHOWN)) ||
+        msg warning "$(one_line "${name:0:80}") is not a parameter of this appliance and is ignored; known are: ${SLM_PARAM_NAMES[*]}"
     fi
   done < <(compgen -v ONEAPP_SLM_ || true)
+  ((unknown <= SLM_UNKNOWN_SHOWN)) ||
+    msg warning "$((unknown - SLM_UNKNOWN_SHOWN)) more names that begin with ONEAPP_SLM_ are ignored"
 }
 
 warn_about_unused_certificate() {
@@ -87,7 +102,7 @@ problem_of_integer() {
 
 problem_of_decimal() {
   local name=$1 value=$2
-  if [[ ! $value =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]]; then
+  if [[ ! $value =~ ^(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?$ ]]; then
     echo "$(quoted "$value") is not a decimal number with a point"
   elif ! awk -v low="${SLM_PARAM_MINIMUM[$name]}" -v high="${SLM_PARAM_MAXIMUM[$name]}" -v value="$value" \
     'BEGIN { exit !(value >= low && value <= high) }'; then
@@ -104,9 +119,13 @@ problem_of_choice() {
 
 problem_of_base64_pem() {
   local value=$2
-  if ((${#value} > 262144)); then
+  if ((${#value} > SLM_PEM_LONGEST)); then
     echo "the value is too long"
-  elif ! printf '%s' "$value" | base64 -d 2>/dev/null | grep -aq -- '^-----BEGIN [A-Z ]*-----'; then
+    return
+  fi
+  value=${value//[[:space:]]/}
+  if [[ ! $value =~ ^[A-Za-z0-9+/]+={0,2}$ ]] || ((${#value} % 4)) ||
+    ! printf '%s' "$value" | base64 -d 2>/dev/null | grep --text -- '^-----BEGIN [A-Z ]*-----' >/dev/null; then
     echo "the value is not base64 of a PEM file"
   fi
 }
@@ -138,6 +157,10 @@ problem_of_https_url() {
 problem_of_origins() {
   local value=$2 origin count=0
   [[ $value != '*' ]] || return 0
+  if ((${#value} > SLM_ORIGINS_LONGEST)); then
+    echo "the value is too long"
+    return
+  fi
   if [[ $value =~ [[:cntrl:]] || ${value//[[:space:]]/} == *, || ${value//[[:space:]]/} == ,* || ${value//[[:space:]]/} == *,,* ]]; then
     echo "$(quoted "$value") has an empty entry or a control character"
     return
@@ -175,7 +198,7 @@ is_origin() {
 # A value as an error message shows it: quoted, one line, short.
 quoted() {
   local text
-  text=$(one_line "$1")
+  text=$(one_line "${1:0:64}")
   ((${#text} <= 60)) || text=${text:0:57}...
   printf "'%s'" "$text"
 }

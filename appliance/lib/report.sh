@@ -8,12 +8,49 @@ public_endpoint() {
 write_report() {
   local report
   report=$(render_report) || fail "the report could not be put together" || return
-  printf '%s\n' "$report" | write_atomically 0600 root:root "$SLM_REPORT"
+  printf '%s\n' "$report" | write_if_changed 0600 root:root "$SLM_REPORT"
+}
+
+# write_failure_report STAGE REASON   the reason stands where people look first; what a previous good configuration
+# wrote stays below it, for that is what still serves.
+write_failure_report() {
+  local status previous
+  status=$(render_status "$1_failure" "$2") || return
+  previous=$(report_without_status) || return
+  printf '%s\n%s' "$status" "${previous:+$'\n'$previous$'\n'}" | write_if_changed 0600 root:root "$SLM_REPORT"
+}
+
+# render_status STATE [REASON]   STATE is a word of the status file. The time is when this state was first reached, so
+# that a boot which changes nothing leaves the report as it is.
+render_status() {
+  local state=$1 reason=${2:-} time
+  time=$(status_time "$state" "$reason") || return
+  printf '[status]\nstate=%s\n' "$state"
+  [[ -z $reason ]] || printf 'reason=%s\n' "$reason"
+  printf 'time=%s\n' "${time:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}"
+}
+
+# status_time STATE REASON   the time in the present report if that tells of the same; else nothing.
+status_time() {
+  [[ -f $SLM_REPORT ]] || return 0
+  SLM_STATE=$1 SLM_REASON=$2 awk '
+    /^\[/ { here = $0 == "[status]"; next }
+    here && /^state=/ { state = substr($0, 7) }
+    here && /^reason=/ { reason = substr($0, 8) }
+    here && /^time=[0-9TZ:-]+$/ { time = substr($0, 6) }
+    END { if (state == ENVIRON["SLM_STATE"] && reason == ENVIRON["SLM_REASON"]) print time }' "$SLM_REPORT"
+}
+
+report_without_status() {
+  [[ -f $SLM_REPORT ]] || return 0
+  awk '/^\[/ { keep = $0 != "[status]" } keep' "$SLM_REPORT"
 }
 
 render_report() {
   read_certificate "$SLM_TLS_CERT" || return
+  render_status bootstrap_success || return
   cat <<INI
+
 [connection]
 endpoint=$(public_endpoint)
 username=$SLM_ADMIN_USER
@@ -59,22 +96,12 @@ announce_ready() {
 announce_failure() {
   local stage=$1 reason
   reason=$(one_line "$2")
-  add_failure_to_report "$stage" "$reason" || true
   # service.sh writes the MOTD after us, so the reason has a file of its own, which pam_motd shows below it
   if make_folder 0755 root:root "${SLM_MOTD_FAILURE%/*}"; then
     printf ' SLM-Copilot: %s failed: %s\n\n' "$stage" "$reason" | write_atomically 0644 root:root "$SLM_MOTD_FAILURE" || true
   fi
+  write_failure_report "$stage" "$reason" || true
   print_on_console "slm-copilot: failed $stage: $reason"
-}
-
-# Puts the failure on top of what the report says of the system that keeps serving; the next good one replaces it all.
-add_failure_to_report() {
-  local stage=$1 reason=$2 kept=''
-  if [[ -s $SLM_REPORT ]]; then
-    kept=$(awk '/^\[/ { dropped = ($0 == "[failure]") } !dropped' "$SLM_REPORT") || return
-  fi
-  printf '[failure]\nstage=%s\nreason=%s\n%s' "$stage" "$reason" "${kept:+$'\n'$kept$'\n'}" |
-    write_atomically 0600 root:root "$SLM_REPORT"
 }
 
 # The console is for people and for machines watching the serial line; a guest without one is fine.

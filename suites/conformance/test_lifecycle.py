@@ -19,6 +19,7 @@ from suites.conformance.guest_facts import FileFacts, file_facts, output, sectio
 Report = Mapping[str, Mapping[str, str]]
 
 REPORT_KEYS = {
+    "status": {"state", "time"},
     "connection": {"endpoint", "username", "password", "model"},
     "certificate": {"mode", "file", "fingerprint_sha256", "expires", "names"},
     "engine": {"name", "version", "threads", "context_size", "temperature", "cpu_variant"},

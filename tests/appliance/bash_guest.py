@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from gguf_file import SMALL_MODEL, write_gguf
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 APPLIANCE = REPOSITORY / "appliance"
@@ -57,6 +58,12 @@ case "$1" in
   start | restart) [[ ! -e $SLM_ROOT/broken-${*: -1} ]] && touch "$SLM_ROOT/active-${*: -1}" ;;
   show) echo 0 ;;
 esac
+"""
+
+CPUINFO = """\
+processor\t: 0
+model name\t: Test CPU v4
+flags\t\t: fpu sse sse2 ssse3 fma sse4_1 sse4_2 movbe popcnt avx f16c avx2 bmi1 bmi2
 """
 
 
@@ -146,16 +153,18 @@ class Guest:
 
 
 def build_guest(folder: Path, environment: Mapping[str, str] | None = None) -> Guest:
-    """A guest as the image leaves it: flavor, model, nginx's main configuration, a console, two CPUs."""
+    """A guest as the image leaves it: flavor, model, nginx's main configuration, a console, two CPUs, 2 GiB."""
     root, stubs = folder / "root", folder / "stubs"
     stubs.mkdir(parents=True)
     guest = Guest(root, stubs, {"FAKE_ADDRESSES": "10.0.2.15", **(environment or {})})
     guest.write("/opt/slm-copilot/flavor.env", FLAVOR)
-    guest.write("/opt/slm-copilot/models/model.gguf", "GGUF and so on")
+    write_gguf(guest.path("/opt/slm-copilot/models/model.gguf"), SMALL_MODEL)
     guest.write("/dev/console", "")
     guest.write("/etc/motd", "")
     guest.write("/etc/one-appliance/status", "")
     guest.write("/proc/self/status", "Name:\tbash\nCpus_allowed_list:\t0-1\n")
+    guest.write("/proc/cpuinfo", CPUINFO)
+    guest.write("/proc/meminfo", "MemTotal:        2097152 kB\nMemFree:         1000000 kB\n")
     guest.write("/var/log/nginx/.keep", "")
     guest.write("/etc/nginx/sites-enabled/default", "server { listen 80; }\n")
     user = "user root;\n" if os.geteuid() == 0 else ""

@@ -60,6 +60,9 @@ def test_first_boot(first_boot: Guest) -> None:
 
 def test_the_report(first_boot: Guest) -> None:
     found = {section: dict(report(first_boot)[section]) for section in report(first_boot).sections()}
+    assert list(found)[0] == "status"
+    status = found.pop("status")
+    assert (set(status), status["state"]) == ({"state", "time"}, "bootstrap_success")
     password = found["connection"].pop("password")
     assert len(password) == 32
     fingerprint, expires = found["certificate"].pop("fingerprint_sha256"), found["certificate"].pop("expires")
@@ -154,8 +157,9 @@ def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
     files = [
         path for path in booted.root.rglob("*") if path.is_file() and path.parts[-2:] != ("dev", "console")
     ]
-    told = {booted.path("/etc/motd"), booted.path(REPORT)}
-    before = {path: path.read_bytes() for path in files if "etc" in path.parts and path not in told}
+    status = (booted.path("/etc/motd"), booted.path(REPORT))
+    before = {path: path.read_bytes() for path in files if "etc" in path.parts and path not in status}
+    told_before = {section: dict(report(booted)[section]) for section in report(booted).sections()}
     booted.forget_systemctl()
     result = booted.configure(check=False, ONEAPP_SLM_CONTEXT_SIZE="many")
     assert result.returncode == 1
@@ -166,28 +170,38 @@ def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
         "; accepted: a whole number of tokens from 512 to 262144"
     )
     assert "'many'" in booted.path("/etc/motd.d/slm-copilot").read_text()
+    told = {section: dict(report(booted)[section]) for section in report(booted).sections()}
+    status_before, status_now = told_before.pop("status"), told.pop("status")
+    assert (status_before["state"], status_now["state"]) == ("bootstrap_success", "configure_failure")
+    assert status_now["reason"] == booted.console()[-1].removeprefix("slm-copilot: failed configure: ")
+    assert told == told_before, "what still serves must stay in the report"
+    assert mode(booted, REPORT) == "0o600"
     booted.configure()
     booted.bootstrap()
     assert not booted.path("/etc/motd.d/slm-copilot").exists()
     assert booted.console()[-1] == "slm-copilot: ready https://10.0.2.15/v1"
+    assert "reason" not in report(booted)["status"]
 
 
-def test_a_failure_stands_in_the_report_above_what_still_serves(booted: Guest) -> None:
-    serving = {name: dict(section) for name, section in report(booted).items()}
-    for bad in ("many", "more"):
-        booted.configure(check=False, ONEAPP_SLM_CONTEXT_SIZE=bad)
-    found = {name: dict(section) for name, section in report(booted).items()}
-    assert report(booted).sections()[0] == "failure"
-    assert found.pop("failure") == {
-        "stage": "configure",
-        "reason": "ONEAPP_SLM_CONTEXT_SIZE: 'more' is not a whole number in plain digits; accepted: a whole "
-        "number of tokens from 512 to 262144",
-    }
-    assert found == serving
-    assert mode(booted, REPORT) == "0o600"
-    booted.configure()
-    booted.bootstrap()
-    assert "failure" not in report(booted)
+def test_a_first_boot_that_fails_leaves_its_reason_in_the_report(guest: Guest) -> None:
+    guest.configure(check=False, ONEAPP_SLM_THREADS="two")
+    [told] = report(guest).sections()
+    assert (told, set(report(guest)[told])) == ("status", {"state", "reason", "time"})
+    assert report(guest)["status"]["reason"].startswith("ONEAPP_SLM_THREADS: 'two' is not")
+    assert mode(guest, REPORT) == "0o600"
+
+
+def test_the_report_keeps_the_time_of_the_first_of_equal_failures(booted: Guest) -> None:
+    def time_of(**context: str) -> str:
+        booted.configure(check=False, **context)
+        return report(booted)["status"]["time"]
+
+    time_of(ONEAPP_SLM_THREADS="two")
+    text = booted.path(REPORT).read_text()
+    old = report(booted)["status"]["time"]
+    booted.path(REPORT).write_text(text.replace(old, "2001-01-01T00:00:00Z"))
+    assert time_of(ONEAPP_SLM_THREADS="two") == "2001-01-01T00:00:00Z"
+    assert time_of(ONEAPP_SLM_THREADS="three") > "2020"
 
 
 def test_an_engine_that_does_not_start(guest: Guest) -> None:
@@ -200,8 +214,9 @@ def test_an_engine_that_does_not_start(guest: Guest) -> None:
         "slm-copilot: failed bootstrap: the engine did not become ready: srv load_model: failed to load "
         "model (journalctl -u slm-engine.service)"
     ]
-    assert report(guest).sections() == ["failure"]
-    assert report(guest)["failure"]["stage"] == "bootstrap"
+    assert report(guest).sections() == ["status"]
+    assert report(guest)["status"]["state"] == "bootstrap_failure"
+    assert "failed to load model" in report(guest)["status"]["reason"]
     assert guest.path("/run/slm-copilot/pending-engine").exists()
 
 
