@@ -27,7 +27,7 @@ LOCAL_READYZ = "curl -fs --cacert /etc/ssl/slm-copilot/cert.pem -o /dev/null htt
 FAILURE = (
     "status",
     "motd",
-    "report.failure*",
+    "report.status*",
     "files./etc/motd*",
     "files./etc/one-appliance/status",
     "files./etc/one-appliance/config",
@@ -115,8 +115,8 @@ def test_the_message_of_the_day_has_the_reason(failed: Failed) -> None:
 
 
 def test_the_report_has_the_reason(failed: Failed) -> None:
-    assert failed.state.report.get("failure.stage") == "configure"
-    assert failed.state.report["failure.reason"].startswith(REASON)
+    assert failed.state.report.get("status.state") == "configure_failure"
+    assert failed.state.report["status.reason"].startswith(REASON)
 
 
 def test_the_console_has_the_reason(guest: LivingGuest, failed: Failed) -> None:
@@ -140,7 +140,7 @@ def test_a_good_context_heals_the_first_boot_without_a_reboot(
 
 
 def test_the_reason_is_gone_once_it_is_healed(healed: GuestState) -> None:
-    assert [key for key in healed.report if key.startswith("failure")] == []
+    assert "status.reason" not in healed.report
     assert "plenty" not in healed.motd
     assert "All set" in healed.motd
 
