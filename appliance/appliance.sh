@@ -14,7 +14,7 @@ export LC_ALL=C
 
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
   service_params cpu threads model gguf capacity auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy \
-  proxy_errors logs report; do
+  proxy_errors logs watchdog report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done
@@ -40,6 +40,7 @@ service_install() {
     install_model \
     engine_install \
     install_proxy \
+    install_watchdog \
     install_log_limits \
     install_runtime_folder \
     write_service_metadata
@@ -72,6 +73,7 @@ service_bootstrap() {
     engine_start \
     start_proxy \
     check_public_readiness \
+    start_watchdog \
     write_report
 }
 

@@ -84,11 +84,31 @@ engine_stop() {
 
 # One try: true when the loaded model answers a completion of one token.
 engine_ready() {
-  local base=http://$SLM_ENGINE_HOST:$SLM_ENGINE_PORT
-  curl -fsS --noproxy '*' --max-time 5 -o /dev/null "$base/health" 2>/dev/null || return
-  curl -fsS --noproxy '*' --max-time 600 -H 'Content-Type: application/json' \
-    -d '{"prompt":"Hello","max_tokens":1,"cache_prompt":false}' "$base/v1/completions" |
+  curl -fsS --noproxy '*' --max-time 5 -o /dev/null "$(engine_url)/health" 2>/dev/null || return
+  engine_answers 600
+}
+
+# engine_answers SECONDS   true when a completion of one token is answered within that time. No client's cached
+# prompt is used or extended.
+engine_answers() {
+  curl -fsS --noproxy '*' --connect-timeout 5 --max-time "$1" -H 'Content-Type: application/json' \
+    -d '{"prompt":"Hello","max_tokens":1,"cache_prompt":false}' "$(engine_url)/v1/completions" |
     jq -e '.choices[0].finish_reason != null and .usage.completion_tokens >= 1' >/dev/null
+}
+
+# Prints "busy" or "idle" and counters that move with every batch of a prompt and every token of an answer. The
+# engine tells them also while it computes. Nothing of what clients asked is printed.
+engine_progress() {
+  local slots state=idle
+  slots=$(curl -fsS --noproxy '*' --max-time 5 "$(engine_url)/slots" 2>/dev/null) || return
+  [[ $slots != *'"is_processing":true'* ]] || state=busy
+  printf '%s ' "$state"
+  grep -oE '"(id_task|n_prompt_tokens_processed|n_decoded)":-?[0-9]+' <<<"$slots" | tr -dc '0-9\n' | tr '\n' ' ' || true
+  printf '\n'
+}
+
+engine_url() {
+  printf 'http://%s:%s\n' "$SLM_ENGINE_HOST" "$SLM_ENGINE_PORT"
 }
 
 engine_version() {

@@ -11,9 +11,10 @@ from harness.redaction import REDACTOR
 
 COMMANDS = {
     "journal.log": "journalctl --boot --no-pager --output=short-precise",
-    "engine.log": "journalctl --boot --no-pager --output=short-precise --unit=slm-engine.service",
+    "engine.log": "journalctl --boot --no-pager --output=short-precise --unit=slm-engine.service"
+    " --unit=slm-watchdog.service",
     "units.txt": "systemctl list-units --failed --no-pager --plain; echo;"
-    " systemctl status --no-pager --full --lines=20 slm-engine nginx ssh 'one-context*'",
+    " systemctl status --no-pager --full --lines=20 slm-engine slm-watchdog nginx ssh 'one-context*'",
     "nginx.log": "journalctl --boot --no-pager --output=short-precise --unit=nginx.service",
     "one-appliance.log": "tail --verbose --lines=+1 /var/log/one-appliance/*.log",
     "status.txt": "cat /etc/one-appliance/status",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.machine.protocol import Machine
 
-UNITS = ("slm-engine.service", "nginx.service", "ssh.service")
+UNITS = ("slm-engine.service", "nginx.service", "slm-watchdog.service", "ssh.service")
 
 
 def output(machine: Machine, command: str, *, timeout: float = 60) -> str:

@@ -83,7 +83,7 @@ def test_the_kernel_says_of_the_running_engine(process: dict[str, str], field: s
     assert process.get(field) == wanted
 
 
-@pytest.mark.parametrize("unit", ["slm-engine.service", "nginx.service"])
+@pytest.mark.parametrize("unit", ["slm-engine.service", "nginx.service", "slm-watchdog.service"])
 def test_systemd_rates_the_exposure_as_low(
     unit: str, machine: Machine, record_metric: Callable[..., None]
 ) -> None:

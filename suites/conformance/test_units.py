@@ -35,7 +35,7 @@ def test_no_boot_job_is_still_waiting(machine: Machine) -> None:
     assert output(machine, "systemctl list-jobs --no-legend").strip() in ("", "No jobs running.")
 
 
-@pytest.mark.parametrize("unit", ["slm-engine.service", "nginx.service"])
+@pytest.mark.parametrize("unit", ["slm-engine.service", "nginx.service", "slm-watchdog.service"])
 def test_the_unit_is_restarted_when_it_dies(units: Units, unit: str) -> None:
     assert units[unit].get("Restart") in ("always", "on-failure")
 

@@ -54,6 +54,9 @@ def test_first_boot(first_boot: Guest) -> None:
         "enable --quiet nginx.service",
         "is-active --quiet nginx.service",
         "reload nginx.service",
+        "is-enabled --quiet slm-watchdog.service",
+        "enable --quiet slm-watchdog.service",
+        "start slm-watchdog.service",
         "show --property MainPID --value slm-engine.service",
     ]
 
