@@ -12,8 +12,16 @@ import jinja2
 from harness.cell.titles import topic
 from harness.results.model import Cell, Check, Counts, Results
 from harness.results.rerun import rerun_check
-from harness.results.summary import broken_checks, duration, metric_value
-from harness.results.verdict import count
+from harness.results.summary import (
+    CONTAINER_NOTE,
+    broken_checks,
+    duration,
+    machine_label,
+    metric_value,
+    suite_rows,
+    suite_verdict,
+)
+from harness.results.verdict import count, suite_of
 
 SLOWEST = 8
 """How many of a cell's checks are shown as the slowest."""
@@ -60,6 +68,8 @@ def report_html(results: Results) -> str:
             cell.name: [one for one in cell.checks if one.status == "skipped"] for cell in results.cells
         },
         slowest={cell.name: slowest(cell) for cell in results.cells},
+        suite_rows=suite_rows(results),
+        container_note=CONTAINER_NOTE if any(cell.machine == "nspawn" for cell in results.cells) else "",
     )
 
 
@@ -91,8 +101,15 @@ def files_of_checks(cell: Cell) -> list[FileOfChecks]:
     by_file: dict[str, list[Check]] = {}
     for check in cell.checks:
         by_file.setdefault(check.file, []).append(check)
+    several = len(cell.suites) > 1
     return [
-        FileOfChecks(topic(file), file, count(checks), sum(one.seconds for one in checks), tuple(checks))
+        FileOfChecks(
+            f"{suite_of(file)}: {topic(file)}" if several and suite_of(file) else topic(file),
+            file,
+            count(checks),
+            sum(one.seconds for one in checks),
+            tuple(checks),
+        )
         for file, checks in by_file.items()
     ]
 
@@ -122,4 +139,6 @@ def _template() -> jinja2.Template:
     environment.filters["duration"] = duration
     environment.filters["metric_value"] = metric_value
     environment.filters["rerun_check"] = rerun_check
+    environment.filters["machine_label"] = machine_label
+    environment.filters["suite_verdict"] = suite_verdict
     return environment.get_template("report.html.j2")

@@ -9,11 +9,42 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cell.titles import topic
-from harness.results.model import Cell, Check, Metric, Results
+from harness.results.model import Cell, Check, Counts, Metric, Results, SuiteCounts
 from harness.results.rerun import rerun_check
 from harness.terminal import format_seconds
 
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
+
+
+MACHINE_LABEL = {"nspawn": "container"}
+"""What people call a machine, where that isn't its name."""
+
+CONTAINER_NOTE = "A container shares the host's kernel: the verdict that counts for conformance is QEMU's."
+
+
+def machine_label(cell: Cell) -> str:
+    """`qemu, tcg`, or `container`: its accelerator is none."""
+    label = MACHINE_LABEL.get(cell.machine)
+    return label or f"{cell.machine}, {cell.accelerator}".removesuffix(", ")
+
+
+def suite_rows(results: Results) -> list[tuple[SuiteCounts, Cell]]:
+    """Each suite in each cell it ran in, suite by suite, in the order in which they first appear."""
+    order = dict.fromkeys(suite.name for cell in results.cells for suite in cell.suites)
+    return [
+        (suite, cell)
+        for name in order
+        for cell in results.cells
+        for suite in cell.suites
+        if suite.name == name
+    ]
+
+
+def suite_verdict(suite: SuiteCounts) -> str:
+    """`failed`, `too few` or `passed`: what the suite by itself says."""
+    if suite.tests.failed or suite.tests.errors:
+        return "failed"
+    return "too few" if suite.tests.executed < max(1, suite.required) else "passed"
 
 
 def broken_checks(cell: Cell) -> list[Check]:
@@ -55,20 +86,33 @@ def _markdown(results: Results) -> Iterator[str]:
         f", commit `{results.commit}`" if results.commit else ""
     )
     yield ""
-    yield "| cell | verdict | passed | failed | errors | skipped | boot | ready | checks |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    yield "| cell | machine | verdict | passed | failed | errors | skipped | boot | ready | checks |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for cell in results.cells:
         tests, timings = cell.tests, cell.timings
         yield (
-            f"| {cell.name} | {cell.verdict} | {tests.passed} | {tests.failed} | {tests.errors} | "
-            f"{tests.skipped} | {duration(timings.boot_s)} | {duration(timings.ready_s)} | "
+            f"| {cell.name} | {machine_label(cell)} | {cell.verdict} | {tests.passed} | {tests.failed} | "
+            f"{tests.errors} | {tests.skipped} | {duration(timings.boot_s)} | {duration(timings.ready_s)} | "
             f"{duration(timings.suite_s)} |"
         )
+    if rows := suite_rows(results):
+        yield from ("", "| suite | cell | passed | failed | skipped | required | took |")
+        yield "|---|---|--:|--:|--:|--:|--:|"
+        for suite, cell in rows:
+            broken = suite.tests.failed + suite.tests.errors
+            yield (
+                f"| {suite.name} | {cell.name} | {suite.tests.passed} | {broken} | {suite.tests.skipped} | "
+                f"{suite.required} | {format_seconds(suite.seconds)} |"
+            )
+    if any(cell.machine == "nspawn" for cell in results.cells):
+        yield from ("", CONTAINER_NOTE)
     for cell in results.cells:
         yield from _cell_markdown(cell)
 
 
 def _cell_markdown(cell: Cell) -> Iterator[str]:
+    if cell.verdict != "PASS":
+        yield from ("", f"## {cell.name}: {cell.verdict}", "", _cell_text(cell.reason), "", f"`{cell.rerun}`")
     if cell.fault:
         yield from ("", f"## {cell.name}: infrastructure", "", _cell_text(cell.fault))
     broken = broken_checks(cell)
@@ -104,25 +148,46 @@ def _image(results: Results) -> str:
 
 
 def summary_table(results: Results) -> Table:
-    """The cells as a table that fits a terminal of 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    table.add_column("cell", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for heading in ("passed", "failed", "skipped", "ready", "checks"):
+    """The cells as a table that fits a terminal of 80 columns; where a cell has several suites, one row more
+    for each. The machine stands in it where it isn't the same for all cells."""
+    table = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    mixed = len({cell.machine for cell in results.cells}) > 1
+    table.add_column("cell", overflow="fold")  # the one column that may be long, so the one that may wrap
+    for heading in (*(["machine"] if mixed else []), "verdict"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("passed", "failed", "skipped", *([] if mixed else ["ready"]), "checks"):
         table.add_column(heading, justify="right", no_wrap=True)
     for cell in results.cells:
-        tests = cell.tests
-        broken = tests.failed + tests.errors
+        label = MACHINE_LABEL.get(cell.machine, cell.machine)
         table.add_row(
             cell.name,
+            *([label] if mixed else []),
             Text(cell.verdict, style=VERDICT_STYLE[cell.verdict]),
-            str(tests.passed),
-            Text(str(broken), style="red" if broken else ""),
-            Text(str(tests.skipped), style="yellow" if tests.skipped else ""),
-            duration(cell.timings.ready_s),
+            *_counts(cell.tests),
+            *([] if mixed else [duration(cell.timings.ready_s)]),
             duration(cell.timings.suite_s),
         )
+        for suite in cell.suites if len(cell.suites) > 1 else ():
+            table.add_row(
+                f"  {suite.name}",
+                *([""] if mixed else []),
+                Text(suite_verdict(suite), style="dim"),
+                *_counts(suite.tests),
+                *([] if mixed else [""]),
+                duration(suite.seconds),
+            )
     return table
+
+
+def _counts(tests: Counts) -> tuple[str, Text, Text]:
+    broken = tests.failed + tests.errors
+    return (
+        str(tests.passed),
+        Text(str(broken), style="red" if broken else ""),
+        Text(str(tests.skipped), style="yellow" if tests.skipped else ""),
+    )
 
 
 def throughput_lines(results: Results) -> list[str]:
@@ -136,9 +201,13 @@ def throughput_lines(results: Results) -> list[str]:
 
 
 def failure_lines(results: Results) -> list[str]:
-    """One line for each failed check, each followed by the command that runs it again."""
+    """One line for each cell without a PASS and for each failed check, each followed by the command that runs
+    it again."""
     lines = []
     for cell in results.cells:
+        if cell.verdict != "PASS":
+            mark = "✗" if cell.verdict == "FAIL" else "?"
+            lines += [f"{mark} {cell.name}: {cell.verdict}: {cell.reason}", f"    {cell.rerun}"]
         for check in broken_checks(cell):
             first = check.message.splitlines()[0] if check.message else check.status
             lines.append(f"✗ {cell.name}: {topic(check.file)}: {check.title}: {first}")

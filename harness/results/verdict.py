@@ -33,21 +33,23 @@ def count(checks: Iterable[Check]) -> Counts:
 
 def count_suites(checks: Sequence[Check], required: Mapping[str, int]) -> tuple[SuiteCounts, ...]:
     """What became of each suite of a cell. `required`: checks each must execute, in the order of the suites;
-    a suite of which a check ran without being required comes after them."""
+    a suite of which a check ran without being required comes after them, one of which none is wanted and
+    none ran is left out."""
     by_suite: dict[str, list[Check]] = {name: [] for name in required}
     for check in checks:
         if check.id != OWN_CHECK:
-            by_suite.setdefault(_suite_of(check.file, required), []).append(check)
+            by_suite.setdefault(suite_of(check.file, required), []).append(check)
     return tuple(
         SuiteCounts(name, count(some), sum(check.seconds for check in some), required.get(name, 0))
         for name, some in by_suite.items()
+        if some or required.get(name)
     )
 
 
-def _suite_of(file: str, suites: Iterable[str]) -> str:
+def suite_of(file: str, suites: Iterable[str] = ()) -> str:
     """The suite of a check's file: its folder. pytest names no folder for a suite outside the checkout; such
-    a suite is the one that was named, the last if there are several."""
-    folders = file.split("/")[:-1] or list(suites) or ["checks"]
+    a suite is the last of `suites`, "" where there are none."""
+    folders = file.split("/")[:-1] or ["", *suites]
     return folders[-1]
 
 

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sample import CELL, RESULTS
+from sample import CELL, MATRIX, RESULTS
 
 from harness.results.model import CellTimings
 from harness.results.publish import publish, render
 from harness.results.report import boot_segments, report_html, slowest
 from harness.results.rerun import make_command, rerun_check
-from harness.results.summary import failure_lines, summary_markdown, summary_table, throughput_lines
+from harness.results.summary import (
+    failure_lines,
+    suite_rows,
+    summary_markdown,
+    summary_table,
+    throughput_lines,
+)
 
 
 class Page(HTMLParser):
@@ -103,15 +109,58 @@ def test_the_slowest_come_first() -> None:
 def test_the_summary_names_each_failed_check_and_how_to_run_it_again() -> None:
     text = summary_markdown(RESULTS)
     assert text.startswith("# FAIL: 1 of 4 executed checks failed\n")
-    assert "| ci-selfsigned | FAIL | 3 | 1 | 0 | 1 | 21.4 s | 38.9 s | 3 min 51 s |" in text
+    assert "| ci-selfsigned | qemu, tcg | FAIL | 3 | 1 | 0 | 1 | 21.4 s | 38.9 s | 3 min 51 s |" in text
     assert "- auth: a wrong password is refused on every route [GET /v1/models]:" in text
     assert "TESTS='suites/conformance/test_auth.py::test_two[a|b]'" in text
 
 
 def test_the_terminal_gets_one_line_a_failed_check() -> None:
-    first, second = failure_lines(RESULTS)
+    cell, again, first, second = failure_lines(RESULTS)
+    assert cell == "✗ ci-selfsigned: FAIL: 1 of 4 executed checks failed"
+    assert again.strip() == CELL.rerun
     assert first.endswith("[GET /v1/models]: AssertionError: 200 for GET /v1/models with a wrong password")
     assert second.strip().startswith("make test-image IMAGE=")
+
+
+def test_a_cell_without_a_verdict_says_how_to_run_it_again_too() -> None:
+    lines = failure_lines(MATRIX)
+    assert "? ci-faults: INCONCLUSIVE: only 2 checks of suite faults were executed" in lines
+    assert any(line.strip().endswith("CELLS=ci-faults") for line in lines)
+    assert "CELLS=ci-faults`" in summary_markdown(MATRIX)
+
+
+def test_each_suite_is_counted_in_each_of_its_cells() -> None:
+    rows = [(suite.name, cell.name) for suite, cell in suite_rows(MATRIX)]
+    assert rows == [
+        ("conformance", "ci-selfsigned"),
+        ("conformance", "ci-custom"),
+        ("conformance", "ci-letsencrypt"),
+        ("letsencrypt", "ci-letsencrypt"),
+        ("letsencrypt", "recommended-letsencrypt"),
+        ("lifecycle", "ci-lifecycle"),
+        ("lifecycle", "ci-lifecycle-vm"),
+        ("faults", "ci-faults"),
+        ("powercut", "ci-powercut"),
+    ]
+    text = summary_markdown(MATRIX)
+    assert "| letsencrypt | ci-letsencrypt | 24 | 0 | 0 | 20 | 60.5 s |" in text
+    assert "| conformance | ci-selfsigned | 2 | 1 | 1 | 120 | 75.0 s |" in text
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", report_html(MATRIX)))
+    assert "letsencrypt ci-letsencrypt passed 24 0 0 20 60.5 s" in page
+    assert "faults ci-faults too few 2 0 1 10 9.0 s" in page
+
+
+def test_a_container_is_called_one_and_says_what_counts() -> None:
+    for text in (report_html(MATRIX), summary_markdown(MATRIX)):
+        assert "container" in text
+        assert "the verdict that counts for conformance is QEMU" in text
+    assert "container" not in summary_markdown(RESULTS)
+
+
+def test_a_page_of_the_whole_matrix_is_whole() -> None:
+    page = Page(report_html(MATRIX))
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_the_table_fits_80_columns() -> None:
@@ -122,6 +171,13 @@ def test_the_table_fits_80_columns() -> None:
     printed = captured.get()
     assert "…" not in printed
     for wanted in ("ci-selfsigned", "INCONCLUSIVE", "38.9 s", "3 min 51 s"):
+        assert wanted in printed
+    with console.capture() as captured:
+        console.print(summary_table(MATRIX))
+    printed = captured.get()
+    assert "…" not in printed
+    assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80
+    for wanted in ("ci-lifecycle-vm", "container", "INCONCLUSIVE", "  letsencrypt", "2 min 41 s"):
         assert wanted in printed
     assert throughput_lines(RESULTS) == ["ci-selfsigned: decode 1.85 tok/s (1.79 to 1.9) (qemu, tcg)"]
 
