@@ -13,8 +13,9 @@ fi
 export LC_ALL=C
 
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
-  service_params cpu threads model gguf capacity auth tls tls_store tls_selfsigned tls_letsencrypt tls_custom proxy \
-  proxy_errors logs watchdog report; do
+  service_params cpu threads model gguf capacity auth \
+  tls tls_store tls_names tls_trust tls_pem tls_chain tls_selfsigned tls_letsencrypt tls_custom \
+  proxy proxy_errors logs watchdog report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done

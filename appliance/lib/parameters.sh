@@ -124,8 +124,9 @@ problem_of_base64_pem() {
     return
   fi
   value=${value//[[:space:]]/}
+  # grep -c reads to the end, with -q base64 would be killed by the closed pipe of a long value
   if [[ ! $value =~ ^[A-Za-z0-9+/]+={0,2}$ ]] || ((${#value} % 4)) ||
-    ! printf '%s' "$value" | base64 -d 2>/dev/null | grep --text -- '^-----BEGIN [A-Z ]*-----' >/dev/null; then
+    ! printf '%s' "$value" | base64 -d 2>/dev/null | grep -ac -- '^[[:blank:]]*-----BEGIN [A-Z0-9 ]*-----' >/dev/null; then
     echo "the value is not base64 of a PEM file"
   fi
 }

@@ -46,16 +46,20 @@ start_proxy() {
   clear_pending nginx
 }
 
-# The whole way once, as a client goes it: TLS with verification, nginx, readiness.
+# The whole way once, as a client goes it: TLS with verification, nginx, readiness. It asks for a name the certificate
+# holds for, which may lead nowhere from here.
 check_public_readiness() {
-  local attempt
+  local attempt host
+  read_certificate "$SLM_TLS_CERT" && host=$(certificate_url_host) ||
+    fail "the certificate $SLM_TLS_CERT can't be read or holds for no name" || return
   for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    if curl -fs --max-time 10 --noproxy '*' --cacert "$SLM_TLS_CERT" -o /dev/null "https://localhost:$SLM_HTTPS_PORT/readyz"; then
+    if curl -fsg --max-time 10 --noproxy '*' --cacert "$SLM_TLS_CERT" --connect-to "::127.0.0.1:$SLM_HTTPS_PORT" \
+      -o /dev/null "https://$host:$SLM_HTTPS_PORT/readyz"; then
       return
     fi
     sleep "0.$attempt"
   done
-  fail "https://localhost/readyz does not answer 200 although engine and nginx run"
+  fail "https://$host/readyz (asked for at 127.0.0.1) does not answer 200 although engine and nginx run"
 }
 
 # check_candidate AUTH SITE   tests what would be installed inside nginx's own configuration, without touching it.
@@ -91,12 +95,13 @@ render_site() {
     ipv6_https="    listen [::]:$SLM_HTTPS_PORT ssl default_server;"
     ipv6_http="    listen [::]:$SLM_HTTP_PORT default_server;"
   fi
-  local routes errors cors
-  routes=$(render_routes) && errors=$(render_errors) && cors=$(render_cors_origins) || return
+  local routes errors cors hsts
+  routes=$(render_routes) && errors=$(render_errors) && cors=$(render_cors_origins) && hsts=$(hsts_value) || return
   site=${site//@COMMON@/"$common"}
   site=${site//@ROUTES@/"$routes"}
   site=${site//@ERRORS@/"$errors"}
   site=${site//@CORS_ORIGINS@/"$cors"}
+  site=${site//@HSTS@/"$hsts"}
   site=${site//@LISTEN_HTTPS_IPV6@/"$ipv6_https"}
   site=${site//@LISTEN_HTTP_IPV6@/"$ipv6_http"}
   site=${site//@AUTH_FILE@/"$SLM_PROXY_AUTH"}

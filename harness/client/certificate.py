@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import re
 import socket
 import ssl
+import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +123,50 @@ def served_certificate(host: str, port: int, *, server_hostname: str, ca_file: P
     if der is None:
         raise ssl.SSLError(f"{host}:{port} sent no certificate")
     return read_certificate(ssl.DER_cert_to_PEM_cert(der))
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """What a port sends before the first byte of HTTP."""
+
+    chain: tuple[CertificateFacts, ...]
+    """As sent: the server's own certificate first."""
+    ocsp_stapled: bool
+
+
+def handshake_facts(host: str, port: int, *, server_hostname: str, ca_file: Path) -> Handshake:
+    """The whole chain a port sends and whether an OCSP answer comes with it; verified as everywhere.
+
+    openssl's own client is asked, because Python's ssl module shows neither.
+
+    Raises:
+        ssl.SSLCertVerificationError: the chain doesn't lead to `ca_file`, or not for `server_hostname`.
+        ssl.SSLError: no handshake; the message has openssl's words.
+    """
+    try:
+        name = ["-verify_ip", str(ipaddress.ip_address(server_hostname)), "-noservername"]
+    except ValueError:
+        name = ["-verify_hostname", server_hostname, "-servername", server_hostname]
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    trust = ["-CAfile", str(ca_file), "-no-CApath", "-no-CAstore", "-verify_return_error"]
+    said = subprocess.run(
+        ["openssl", "s_client", "-connect", target, "-showcerts", "-status", *name, *trust],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=CONNECT_TIMEOUT_S,
+        check=False,
+    )
+    refused = re.search(r"verify error:num=\d+:(.*)", said.stdout + said.stderr)
+    if refused:
+        raise ssl.SSLCertVerificationError(f"{target}: {refused[1]}")
+    sent = said.stdout.partition("Server certificate")[0]
+    pems = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", sent, re.DOTALL)
+    if said.returncode != 0 or not pems:
+        raise ssl.SSLError(f"{target}: no handshake: {said.stderr.strip()[-300:]}")
+    unstapled = "OCSP response: no response sent" in said.stdout
+    return Handshake(chain=tuple(read_certificate(pem) for pem in pems), ocsp_stapled=not unstapled)
 
 
 def refused_version(host: str, port: int, version: str, *, server_hostname: str, ca_file: Path) -> str | None:

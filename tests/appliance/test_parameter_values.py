@@ -267,7 +267,7 @@ def test_secrets_leave_the_environment(guest: Guest) -> None:
     assert "Abcdefg1" not in names
 
 
-@pytest.mark.parametrize("mode", ["letsencrypt", "custom"])
+@pytest.mark.parametrize("mode", ["letsencrypt"])
 def test_modes_of_later_images_are_refused_in_one_line(guest: Guest, mode: str) -> None:
     result = guest.configure(check=False, ONEAPP_SLM_TLS_MODE=mode)
     assert result.returncode != 0

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from scripted_server import answer, serve
 
-from harness.client.certificate import served_certificate
+from harness.client.certificate import handshake_facts, served_certificate
 from harness.client.https import ApplianceAddress, open_client, request_bytes, send_raw
 from harness.client.node import fetch
 from harness.client.openai_sdk import MAJORS, Mode, open_appliance_sdk
@@ -138,6 +138,17 @@ def test_the_served_certificate_is_verified_for_the_name(port: Port) -> None:
         address.host, address.port, server_hostname=address.verified_name, ca_file=address.ca_file
     )
     assert facts.dns_names == (NAME,)
+
+
+def test_openssls_client_verifies_the_name_too(port: Port) -> None:
+    host, number, ca_file = port.address.host, port.address.port, port.address.ca_file
+    sent = handshake_facts(host, number, server_hostname=NAME, ca_file=ca_file)
+    assert [facts.dns_names for facts in sent.chain] == [(NAME,)]
+    assert not sent.ocsp_stapled
+    assert port.indicated[-1] == NAME
+    for wrong in (OTHER, "127.0.0.1"):
+        with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+            handshake_facts(host, number, server_hostname=wrong, ca_file=ca_file)
 
 
 def test_another_authority_is_not_trusted_for_the_name(port: Port, tmp_path: Path) -> None:
