@@ -6,13 +6,18 @@
 write_atomically() {
   local mode=$1 owner=$2 path=$3
   local folder=${path%/*} name=${path##*/} temporary
-  rm -f "$folder/.$name".??????
+  drop_unfinished "$path"
   temporary=$(mktemp "$folder/.$name.XXXXXX") || return
   if ! { cat >"$temporary" && give "$mode" "$owner" "$temporary" && sync "$temporary" && mv -fT "$temporary" "$path"; }; then
     rm -f "$temporary"
     return 1
   fi
   sync "$folder"
+}
+
+# drop_unfinished PATH   removes what an interrupted write_atomically left beside PATH; it may hold a secret.
+drop_unfinished() {
+  rm -f "${1%/*}/.${1##*/}".??????
 }
 
 # write_if_changed MODE OWNER:GROUP PATH   like write_atomically, but leaves an identical file alone.
@@ -23,6 +28,7 @@ write_if_changed() {
   content=${content%x}
   WRITE_CHANGED=false
   if [[ -f $path ]] && cmp -s "$path" <(printf '%s' "$content"); then
+    drop_unfinished "$path"
     give "$mode" "$owner" "$path"
     return
   fi

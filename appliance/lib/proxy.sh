@@ -23,6 +23,7 @@ configure_proxy() {
   auth=$(render_auth_map) && site=$(render_site) || fail "the nginx site could not be rendered" || return
   make_folder 0755 root:root "$SLM_NGINX_SNIPPETS" && make_folder 0755 root:root "${SLM_NGINX_SITE%/*}" || return
   rm -f "$SLM_NGINX_DIR/sites-enabled/default"
+  drop_unfinished_proxy
   if same_content "$auth" "$SLM_NGINX_AUTH" && same_content "$site" "$SLM_NGINX_SITE"; then
     give 0600 root:root "$SLM_NGINX_AUTH" && give 0644 root:root "$SLM_NGINX_SITE"
     return
@@ -32,6 +33,13 @@ configure_proxy() {
   mark_pending nginx &&
     printf '%s\n' "$auth" | write_atomically 0600 root:root "$SLM_NGINX_AUTH" &&
     printf '%s\n' "$site" | write_atomically 0644 root:root "$SLM_NGINX_SITE"
+}
+
+# What a power cut left of an earlier change: a candidate, which holds the password, or a half-written file.
+drop_unfinished_proxy() {
+  rm -rf "$SLM_NGINX_DIR"/.slm-copilot-check.*
+  drop_unfinished "$SLM_NGINX_AUTH"
+  drop_unfinished "$SLM_NGINX_SITE"
 }
 
 # Starts nginx, or has the running one take over what changed; in-flight answers are finished by the old workers.

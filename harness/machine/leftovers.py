@@ -21,7 +21,7 @@ from typing import IO
 from harness.errors import HarnessError
 from harness.locations import cache_root
 
-FOLDER_PREFIXES = ("slm-qemu-", "slm-nspawn-", "slm-ssh-")
+FOLDER_PREFIXES = ("slm-qemu-", "slm-nspawn-", "slm-ssh-", "slm-disks-")
 """Only folders with such a name are ever deleted, whatever a claim says."""
 
 CGROUP_PREFIX = "slm-nspawn-"

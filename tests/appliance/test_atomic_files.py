@@ -47,6 +47,13 @@ def test_an_identical_file_is_left_alone_but_its_mode_mended(guest: Guest) -> No
     assert mode(guest.path("/file")) == "600"
 
 
+def test_an_unfinished_write_goes_away_although_nothing_changed(guest: Guest) -> None:
+    guest.write("/folder/file", "same\n")
+    guest.write("/folder/.file.Ab12Cd", "half")
+    guest.run('echo same | write_if_changed 0600 root:root "$SLM_ROOT/folder/file"')
+    assert [path.name for path in guest.path("/folder").iterdir()] == ["file"]
+
+
 def test_a_failure_leaves_the_old_file_and_no_temporary(guest: Guest) -> None:
     guest.write("/folder/file", "old")
     guest.stub("sync", "#!/usr/bin/env bash\nexit 1\n")

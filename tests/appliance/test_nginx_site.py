@@ -878,3 +878,16 @@ def test_what_nginx_refuses_never_replaces_the_good_site(configured: Guest, tmp_
     ]
     assert not configured.path("/run/slm-copilot/pending-nginx").exists()
     assert tmp_path.exists()
+
+
+def test_what_a_power_cut_left_of_an_earlier_change_goes_away(configured: Guest) -> None:
+    left = [
+        "/etc/nginx/.slm-copilot-check.Ab12Cd/auth.conf",
+        "/etc/nginx/.slm-copilot-check.Ab12Cd.conf",
+        "/etc/nginx/slm-copilot/.auth.conf.Ab12Cd",
+        "/etc/nginx/sites-enabled/.slm-copilot.conf.Ab12Cd",
+    ]
+    for name in left:
+        configured.write(name, "a password")
+    configured.run(CONFIGURE)
+    assert [name for name in left if configured.path(name).exists()] == []
