@@ -14,8 +14,8 @@ export LC_ALL=C
 
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
   service_params cpu threads model gguf capacity auth \
-  tls tls_store tls_names tls_trust tls_pem tls_chain tls_selfsigned tls_letsencrypt tls_custom \
-  proxy proxy_errors logs watchdog report; do
+  tls tls_store tls_names tls_trust tls_pem tls_chain tls_selfsigned acme_state acme_lineage acme_certbot \
+  tls_letsencrypt tls_custom certificate_keeper proxy proxy_errors logs watchdog report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done
@@ -41,6 +41,7 @@ service_install() {
     install_model \
     engine_install \
     install_proxy \
+    install_certificate_keeper \
     install_watchdog \
     install_log_limits \
     install_runtime_folder \
@@ -58,8 +59,10 @@ service_configure() {
     resolve_threads \
     check_capacity \
     resolve_password \
+    hold_certificate_keeper \
     configure_tls \
     configure_proxy \
+    write_certificate_settings \
     engine_configure
 }
 
@@ -72,8 +75,11 @@ service_bootstrap() {
     resolve_threads \
     resolve_password \
     engine_start \
+    hold_certificate_keeper \
     start_proxy \
     check_public_readiness \
+    obtain_certificate \
+    start_certificate_keeper \
     start_watchdog \
     write_report
 }

@@ -28,15 +28,25 @@ SLM_PROXY_AUTH=$SLM_PROXY_RUN_DIR/auth.conf
 SLM_LOG_SOCKET=$SLM_ROOT/dev/log
 SLM_ACME_DIR=$SLM_ROOT/var/lib/slm-copilot/acme
 
+# certbot's own places, and what the appliance remembers about certificates
+SLM_LETSENCRYPT_DIR=$SLM_ROOT/etc/letsencrypt
+SLM_LETSENCRYPT_WORK=$SLM_ROOT/var/lib/letsencrypt
+SLM_LETSENCRYPT_LOGS=$SLM_ROOT/var/log/letsencrypt
+SLM_ACME_CA_FILE=$SLM_CONFIG_DIR/acme-ca.pem
+SLM_CERTIFICATE_SETTINGS=$SLM_CONFIG_DIR/certificate-settings
+SLM_CERTIFICATE_STATE=$SLM_CONFIG_DIR/certificate-state
+
 # Root's own folder on tmpfs: what it says about the engine can't be forged by the engine.
 SLM_RUN_DIR=$SLM_ROOT/run/slm-copilot
 SLM_READY_FILE=$SLM_RUN_DIR/ready.json
 SLM_FAILURE_FILE=$SLM_RUN_DIR/failure
+SLM_CERTIFICATE_LOCK=$SLM_RUN_DIR/certificate.lock
 
 SLM_REPORT=${ONE_SERVICE_REPORT:-$SLM_ROOT/etc/one-appliance/config}
 SLM_STATUS=${ONE_SERVICE_STATUS:-$SLM_ROOT/etc/one-appliance/status}
 SLM_MOTD=${ONE_SERVICE_MOTD:-$SLM_ROOT/etc/motd}
 SLM_MOTD_FAILURE=$SLM_ROOT/etc/motd.d/slm-copilot
+SLM_MOTD_CERTIFICATE=$SLM_ROOT/etc/motd.d/slm-copilot-certificate
 SLM_CONSOLE=${SLM_CONSOLE:-$SLM_ROOT/dev/console}
 
 SLM_PROC=$SLM_ROOT/proc

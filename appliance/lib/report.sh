@@ -47,7 +47,8 @@ report_without_status() {
 }
 
 render_report() {
-  read_certificate "$SLM_TLS_CERT" || return
+  local certificate
+  certificate=$(render_certificate_section) || return
   render_status bootstrap_success || return
   cat <<INI
 
@@ -57,12 +58,7 @@ username=$SLM_ADMIN_USER
 password=$SLM_PASSWORD
 model=$SLM_MODEL_ID
 
-[certificate]
-mode=${SLM_VALUE[tls_mode]}
-file=$SLM_TLS_CERT
-fingerprint_sha256=$CERT_FINGERPRINT
-expires=$(date -u -d "@$CERT_END" +%Y-%m-%dT%H:%M:%SZ)
-names=${CERT_NAMES//$'\n'/,}
+$certificate
 
 [engine]
 name=$SLM_ENGINE
@@ -76,6 +72,24 @@ cpu_variant=$(engine_cpu_variant)
 flavor=$SLM_FLAVOR
 version=$SLM_VERSION
 INI
+}
+
+render_certificate_section() {
+  read_certificate "$SLM_TLS_CERT" || return
+  cat <<INI
+[certificate]
+mode=${SLM_VALUE[tls_mode]}
+status=$(certificate_status)
+file=$SLM_TLS_CERT
+fingerprint_sha256=$CERT_FINGERPRINT
+expires=$(utc_time "$CERT_END")
+names=${CERT_NAMES//$'\n'/,}
+INI
+}
+
+# utc_time SECONDS   since 1970
+utc_time() {
+  date -u -d "@$1" +%Y-%m-%dT%H:%M:%SZ
 }
 
 announce_ready() {

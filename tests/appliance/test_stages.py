@@ -54,6 +54,10 @@ def test_first_boot(first_boot: Guest) -> None:
         "enable --quiet nginx.service",
         "is-active --quiet nginx.service",
         "reload nginx.service",
+        "is-enabled --quiet slm-certificate.timer",
+        "enable --quiet slm-certificate.timer",
+        "is-active --quiet slm-certificate.timer",
+        "start slm-certificate.timer",
         "is-enabled --quiet slm-watchdog.service",
         "enable --quiet slm-watchdog.service",
         "start slm-watchdog.service",
@@ -79,6 +83,7 @@ def test_the_report(first_boot: Guest) -> None:
         },
         "certificate": {
             "mode": "selfsigned",
+            "status": "selfsigned",
             "file": str(first_boot.path("/etc/ssl/slm-copilot/cert.pem")),
             "names": "DNS:copilot,DNS:localhost,IP:10.0.2.15,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1",
         },
