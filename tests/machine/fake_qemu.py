@@ -6,6 +6,7 @@ FAKE_QEMU names a JSON file:
   "die_at_start" text for stderr, then exit 1 before the greeting
   "die_after_s"  seconds after `cont` until it dies with "die_with" on stderr; "exit_status" to do it with
   "ignore_power_button"  true: system_powerdown does nothing
+  "resets"       seconds after `cont` at which the guest resets itself, a list
 Every QMP command is appended to the file "log".
 """
 
@@ -33,8 +34,17 @@ def main() -> None:
 
 
 def serve(connection: socket.socket, scenario: dict[str, Any], console: Path) -> None:
+    lock = threading.Lock()
+
     def send(message: dict[str, Any]) -> None:
-        connection.sendall(json.dumps(message).encode() + b"\r\n")
+        with lock:
+            connection.sendall(json.dumps(message).encode() + b"\r\n")
+
+    def reset_after(seconds: float) -> None:
+        time.sleep(seconds)
+        now, data = time.time(), {"guest": True, "reason": "guest-reset"}
+        stamp = {"seconds": int(now), "microseconds": int(now % 1 * 1e6)}
+        send({"event": "RESET", "data": data, "timestamp": stamp})
 
     send({"QMP": {"version": {}, "capabilities": []}})
     failures_left = scenario.get("busy_attempts", 0)
@@ -45,7 +55,7 @@ def serve(connection: socket.socket, scenario: dict[str, Any], console: Path) ->
         answer: Any = {}
         match request["execute"]:
             case "human-monitor-command":
-                port = int(re.search(r"127\.0\.0\.1:(\d+)-", raw)[1])  # type: ignore[index]
+                port = int(re.search(r"127\.0\.0\.1:(\d+)", raw)[1])  # type: ignore[index]
                 answer = ""
                 if failures_left > 0 or port in scenario.get("busy_ports", []):
                     failures_left -= 1
@@ -54,6 +64,8 @@ def serve(connection: socket.socket, scenario: dict[str, Any], console: Path) ->
                 with console.open("a") as file:
                     file.write(scenario.get("console", ""))
                 send({"event": "RESUME", "timestamp": {}})
+                for seconds in scenario.get("resets", []):
+                    threading.Thread(target=reset_after, args=(seconds,), daemon=True).start()
                 if "die_after_s" in scenario:
                     threading.Thread(target=die, args=(scenario,), daemon=True).start()
             case "system_powerdown" if not scenario.get("ignore_power_button"):

@@ -1,7 +1,9 @@
 """A cell's request becomes a machine with the right context, and never outlives its block."""
 
 import inspect
+import subprocess
 from collections.abc import Callable
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.machine import cell
-from harness.machine.cell import CellRequest, open_machine
+from harness.machine.cell import CellRequest, context_of, open_machine
 from harness.machine.nspawn import NspawnMachine
+from harness.machine.overlay import image_facts
 from harness.machine.protocol import Machine
 from harness.machine.qemu import QemuMachine
 from harness.profiles import Profile
@@ -38,6 +41,9 @@ def request_for(image: Path, profile: Profile, tmp_path: Path) -> Request:
     return make
 
 
+PROPERTIES = ("kind", "accelerator", "guest_address", "nic", "public_key", "host_address", "host_listen")
+
+
 @pytest.mark.parametrize("implementation", [QemuMachine, NspawnMachine])
 def test_both_machines_keep_to_the_protocol(implementation: type) -> None:
     for name, wanted in inspect.getmembers(Machine, inspect.isfunction):
@@ -45,7 +51,7 @@ def test_both_machines_keep_to_the_protocol(implementation: type) -> None:
             continue
         given = getattr(implementation, name)
         assert inspect.signature(given) == inspect.signature(wanted), name
-    for name in ("kind", "accelerator", "guest_address"):
+    for name in PROPERTIES:
         made = {
             *dir(implementation),
             *inspect.getsource(implementation.__init__).replace("self.", " ").split(),
@@ -117,3 +123,50 @@ def test_leftovers_of_dead_runs_are_cleared_first(
     monkeypatch.setattr(cell, "clear_leftovers", lambda: cleared.append(True))
     with open_machine(request_for()):
         assert cleared == [True]
+
+
+def test_a_cell_may_ask_for_a_cpu_an_address_and_a_disk(
+    request_for: Request, fake_qemu: FakeQemu, tmp_path: Path
+) -> None:
+    fake_qemu()
+    disk = tmp_path / "copy.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "3G"], check=True)
+    wanted = request_for(cpu="Nehalem", address=IPv4Interface("10.0.2.40/24"), disk=disk)
+    with open_machine(wanted) as machine:
+        assert (machine.guest_address, machine.nic.mac) == ("10.0.2.40", "02:00:0a:00:02:28")
+        (iso,) = (tmp_path / "work").glob("*/context.iso")
+        assert "\nETH0_IP='10.0.2.40'\n" in iso9660.files(iso)["context.sh"].decode()
+        machine.start()
+        (overlay,) = (tmp_path / "work").glob("*/disk.qcow2")
+        facts = image_facts(overlay)
+        assert (facts["virtual-size"], facts["full-backing-filename"]) == (3 << 30, str(disk))
+        machine.save_evidence(tmp_path / "evidence")
+    assert "-cpu\nNehalem\n" in (tmp_path / "evidence" / "qemu-command.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wish", "hint"),
+    [
+        ({"cpu": "Nehalem"}, "use the machine qemu"),
+        ({"address": IPv4Interface("10.0.2.40/24")}, "use `machine.move_to`"),
+    ],
+)
+def test_what_a_container_cannot_have_is_refused_with_a_hint(
+    request_for: Request, wish: dict[str, Any], hint: str
+) -> None:
+    with pytest.raises(HarnessError) as caught, open_machine(request_for(machine="nspawn", **wish)):
+        pytest.fail("it was opened")
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_changed_context_is_the_one_before_with_changes(
+    request_for: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redactor = Redactor()
+    monkeypatch.setattr(cell, "REDACTOR", redactor)
+    before = {"ONEAPP_SLM_DOMAIN": "a.test", "ONEAPP_SLM_ADMIN_PASSWORD": "correct-horse"}
+    changes = {"ONEAPP_SLM_DOMAIN": "", "ONEAPP_SLM_ADMIN_PASSWORD": "battery-staple"}
+    with open_machine(request_for(context=before)) as machine:
+        text = context_of(machine, before, **changes)["context.sh"].decode()
+    assert "\nONEAPP_SLM_DOMAIN=''\n" in text
+    assert "battery-staple" not in redactor.redact(text)

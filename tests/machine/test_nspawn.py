@@ -1,5 +1,6 @@
 """The container's command, its limits, its network and its disk; nothing here needs root."""
 
+import fcntl
 import os
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from harness.errors import HarnessError
 from harness.machine import container_network, nspawn
 from harness.machine.container_limits import Cgroup, Limits, cgroups_for, make_cgroups, plan_limits
 from harness.machine.container_network import ContainerNetwork
+from harness.machine.context_folder import replace_files
 from harness.machine.nspawn import NspawnMachine, nspawn_command
 from harness.machine.root_disk import RootDisk, root_disk, root_offset
 from harness.profiles import Profile
@@ -51,6 +53,13 @@ def test_command() -> None:
         arguments
     )
     assert "--bind-ro=/tmp/slm-ci\\:selfsigned/context:/context" in arguments
+
+
+def test_a_disk_of_its_own_is_mounted_writable() -> None:
+    disk = RootDisk(Path("/c/disk.raw"), 0, writable=True)
+    command = nspawn_command(name="x", disk=disk, cgroups=[], context=Path("/c/context"))
+    launcher = command.index(str(nspawn.LAUNCHER))
+    assert command[launcher + 1 : launcher + 5] == ["/c/disk.raw", "0", "rw", "--"]
 
 
 def test_the_launcher_can_be_run() -> None:
@@ -131,6 +140,63 @@ def test_two_containers_get_two_networks(tmp_path: Path, monkeypatch: pytest.Mon
     assert second.nic.mac == "02:00:0a:d5:01:02"
     first.close()
     assert ContainerNetwork().interface == "slm0"
+
+
+@pytest.fixture
+def fake_ip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands in for `ip`: shows two addresses on the loopback and writes down what it is told."""
+    program, told = tmp_path / "bin" / "ip", tmp_path / "ip.log"
+    program.parent.mkdir()
+    shown = "1: lo    inet {}/32 scope global lo\\n"
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >>{told}\n'
+        f"case $* in *show*) printf '{shown.format('10.213.7.1')}{shown.format('10.213.8.1')}' ;; esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    return told
+
+
+def test_the_hosts_address_is_there_before_the_container_and_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_ip: Path
+) -> None:
+    monkeypatch.setattr(container_network, "LOCKS", tmp_path)
+    network = ContainerNetwork()
+    network.announce()
+    assert "address replace 10.213.0.1/32 dev lo" in fake_ip.read_text().splitlines()
+    network.close()
+    network.close()
+    assert fake_ip.read_text().splitlines().count("address delete 10.213.0.1/32 dev lo") == 1
+
+
+def test_addresses_of_dead_runs_are_taken_away_those_of_living_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_ip: Path
+) -> None:
+    monkeypatch.setattr(container_network, "LOCKS", tmp_path)
+    with (tmp_path / "slm-copilot-network-8").open("w") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        network = ContainerNetwork()
+        network.announce()
+        network.close()
+    told = fake_ip.read_text().splitlines()
+    assert "address delete 10.213.7.1/32 dev lo" in told
+    assert "address delete 10.213.8.1/32 dev lo" not in told
+
+
+def test_a_network_that_was_never_announced_takes_no_address_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_ip: Path
+) -> None:
+    monkeypatch.setattr(container_network, "LOCKS", tmp_path)
+    ContainerNetwork().close()
+    assert not fake_ip.exists()
+
+
+def test_files_of_the_context_change_one_by_one_and_old_ones_go(tmp_path: Path) -> None:
+    replace_files(tmp_path, {"context.sh": b"A='1'\n", "token.txt": b"t"})
+    before = (tmp_path / "context.sh").stat().st_ino
+    replace_files(tmp_path, {"context.sh": b"A='2'\n"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"context.sh": b"A='2'\n"}
+    assert (tmp_path / "context.sh").stat().st_ino != before, "it was written in place"
 
 
 def disk_with_partitions(path: Path, *partitions: tuple[int, int]) -> Path:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.machine.overlay import create_overlay, image_facts, overlay_command
+from harness.machine.overlay import (
+    create_overlay,
+    disk_gib,
+    grow_overlay,
+    image_facts,
+    overlay_command,
+    write_own_clusters,
+)
 
 
 def test_arguments() -> None:
@@ -76,3 +83,30 @@ def test_a_missing_qemu_img_says_what_to_do(image: Path, monkeypatch: pytest.Mon
     with pytest.raises(HarnessError, match="qemu-img is not installed") as caught:
         image_facts(image)
     assert caught.value.hint == "run `make setup`"
+
+
+def qemu_io(disk: Path, *commands: str) -> None:
+    arguments = [word for command in commands for word in ("-c", command)]
+    subprocess.run(["qemu-io", *arguments, str(disk)], check=True, capture_output=True)
+
+
+def test_an_overlays_own_clusters_make_a_raw_copy_of_its_image_the_same_disk(tmp_path: Path) -> None:
+    image, overlay, raw = tmp_path / "image.qcow2", tmp_path / "overlay.qcow2", tmp_path / "raw"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "4M"], check=True)
+    qemu_io(image, "write -P 1 0 1M", "write -P 2 2M 128k")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", str(image), str(raw)], check=True)
+    subprocess.run(["qemu-img", "create", "-q", *overlay_command(image, overlay, 1)[2:-1], "8M"], check=True)
+    qemu_io(overlay, "write -P 3 64k 64k", "write -z 2M 64k", "write -P 4 6M 64k")
+    write_own_clusters(overlay, raw)
+    whole = tmp_path / "whole"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", str(overlay), str(whole)], check=True)
+    assert raw.read_bytes() == whole.read_bytes()
+
+
+def test_a_disk_grows_by_the_one_who_runs_it_or_here(image: Path) -> None:
+    asked: list[int] = []
+    grow_overlay(image, 3, resize=asked.append)
+    assert (asked, image_facts(image)["virtual-size"]) == ([3 << 30], 1 << 30)
+    grow_overlay(image, 3)
+    assert image_facts(image)["virtual-size"] == 3 << 30
+    assert disk_gib(image) == 3

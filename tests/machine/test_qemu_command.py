@@ -80,3 +80,13 @@ def test_commas_in_paths_and_credentials_are_doubled() -> None:
 @pytest.mark.parametrize("word", ["hostfwd", "tcp:", "telnet", "vnc", "0.0.0.0"])  # noqa: S104
 def test_nothing_listens_on_any_address(word: str) -> None:
     assert word not in " ".join(command())
+
+
+def test_a_cpu_model_takes_the_place_of_the_whole_cpu() -> None:
+    arguments = command(cpu="Nehalem")
+    assert arguments[arguments.index("-cpu") + 1] == "Nehalem"
+
+
+def test_the_hardware_clock_can_be_another() -> None:
+    arguments = command(clock="2030-01-31T12:00:00")
+    assert arguments[arguments.index("-rtc") + 1] == "base=2030-01-31T12:00:00"

@@ -249,7 +249,7 @@ def test_more_memory_than_the_host_has_is_refused_with_the_sum(
 
 
 def test_evidence_of_a_dead_machine(make: Make, fake_qemu: FakeQemu, tmp_path: Path) -> None:
-    fake_qemu(console="hello\n", die_after_s=0, die_with="qemu-system-x86_64: boom\n")
+    fake_qemu(console="hello\n", die_after_s=0.5, die_with="qemu-system-x86_64: boom\n")
     machine = make()
     machine.start()
     with pytest.raises(HarnessError):
