@@ -4,7 +4,7 @@
 # OpenSSL, Node, Python and Go all accept a self-signed server certificate that is itself in their trust store.
 # EC P-256: every TLS client of the last ten years has it, and it is quick on small machines.
 
-SLM_SELFSIGNED_DAYS=820 # Apple refuses more than 825 from a certificate its user trusts
+SLM_SELFSIGNED_DAYS=365 # Mozilla's profiles allow 366
 SLM_SELFSIGNED_RENEW_DAYS=30
 
 tls_selfsigned_check() {

@@ -108,6 +108,16 @@ def read_certificate(pem: bytes | str) -> CertificateFacts:
     )
 
 
+def read_certificates(pem: str) -> list[CertificateFacts]:
+    """The facts of every certificate in a PEM text, in its order.
+
+    Raises:
+        ValueError: there is none, or a key is neither RSA nor elliptic.
+    """
+    certificates = x509.load_pem_x509_certificates(pem.encode())
+    return [read_certificate(one.public_bytes(serialization.Encoding.PEM)) for one in certificates]
+
+
 def served_certificate(host: str, port: int, *, server_hostname: str, ca_file: Path) -> CertificateFacts:
     """The certificate a port serves, from a handshake in which it was verified for `server_hostname`.
 

@@ -24,6 +24,8 @@ ORDER = (
     "sockets",
     "limits",
     "certificate",
+    "certificate_selfsigned",
+    "tls_profile",
     "http_port",
     "auth",
     "routes",

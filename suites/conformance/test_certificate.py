@@ -1,9 +1,9 @@
-"""The certificate, checked the way clients check it: verified against itself, host name included."""
+"""The certificate, as clients check it: verified, host name included. This holds in every TLS mode."""
 
 from __future__ import annotations
 
 import datetime
-import json
+import itertools
 import socket
 import ssl
 
@@ -12,7 +12,9 @@ import pytest
 from harness.cell.options import CellOptions
 from harness.client.certificate import (
     CertificateFacts,
-    read_certificate,
+    Handshake,
+    handshake_facts,
+    read_certificates,
     refused_version,
     served_certificate,
 )
@@ -21,13 +23,12 @@ from harness.machine.protocol import Machine
 from suites.conformance.guest_facts import FileFacts, file_facts, output, sections
 
 FOLDER = "/etc/ssl/slm-copilot"
-CERTIFICATE, KEY = f"{FOLDER}/cert.pem", f"{FOLDER}/key.pem"
+CERTIFICATE, KEY, ORIGIN = f"{FOLDER}/cert.pem", f"{FOLDER}/key.pem", f"{FOLDER}/current/origin"
 
 GATHER = f"""
-echo '== addresses';  ip -j addr
-echo '== hostname';   uname -n
-echo '== fqdn';       hostname --fqdn 2>/dev/null
-echo '== domain';     . /run/one-context/context.sh.network 2>/dev/null; echo "${{ONEAPP_SLM_DOMAIN:-}}"
+echo '== chain';      cat {CERTIFICATE}
+echo '== origin';     cat {ORIGIN}
+echo '== pairs';      find {FOLDER} -mindepth 1 -maxdepth 1 -printf '%f\\n' | sort
 echo '== key';        openssl pkey -in {KEY} -pubout
 echo '== cert';       openssl x509 -in {CERTIFICATE} -noout -pubkey
 echo '== end'
@@ -41,106 +42,86 @@ def gathered(machine: Machine) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def files(machine: Machine) -> dict[str, FileFacts]:
-    return file_facts(machine, [FOLDER, CERTIFICATE, KEY])
+    return file_facts(machine, [FOLDER, CERTIFICATE, KEY, ORIGIN])
 
 
 @pytest.fixture(scope="module")
-def served(appliance: ApplianceAddress) -> CertificateFacts:
-    return handshake(appliance, appliance.host)
+def sent(appliance: ApplianceAddress) -> Handshake:
+    """What the port sends, verified with nothing but the authority that clients of this TLS mode trust."""
+    return handshake_facts(
+        appliance.host,
+        appliance.port,
+        server_hostname=appliance.verified_name,
+        ca_file=appliance.ca_file,
+    )
 
 
-def handshake(appliance: ApplianceAddress, name: str) -> CertificateFacts:
-    return served_certificate(appliance.host, appliance.port, server_hostname=name, ca_file=appliance.ca_file)
+@pytest.fixture(scope="module")
+def served(sent: Handshake) -> CertificateFacts:
+    return sent.chain[0]
 
 
-def refusals(appliance: ApplianceAddress, names: set[str]) -> dict[str, str]:
-    """The names a client would not accept this certificate for, each proven by a real handshake."""
-    refused = {}
-    for name in sorted(names):
-        try:
-            handshake(appliance, name)
-        except ssl.SSLCertVerificationError as error:
-            refused[name] = error.verify_message
-    return refused
-
-
-def test_it_holds_for_every_address_of_the_guest(
-    appliance: ApplianceAddress, gathered: dict[str, str], served: CertificateFacts
+def test_it_holds_for_the_name_that_clients_ask_for(
+    appliance: ApplianceAddress, served: CertificateFacts
 ) -> None:
-    addresses = {
-        address["local"]
-        for interface in json.loads(gathered["addresses"])
-        for address in interface["addr_info"]
-        if address["scope"] == "global" and not address.get("temporary") and not address.get("deprecated")
-    }
-    assert addresses, f"the guest has no address: {gathered['addresses']}"
-    assert refusals(appliance, addresses) == {}, f"the certificate names {served.names}"
-
-
-def test_it_holds_for_the_address_of_the_context(
-    appliance: ApplianceAddress, machine: Machine, served: CertificateFacts
-) -> None:
-    assert refusals(appliance, {machine.guest_address}) == {}, f"the certificate names {served.names}"
-
-
-def test_it_holds_for_the_guests_names(
-    appliance: ApplianceAddress, gathered: dict[str, str], served: CertificateFacts
-) -> None:
-    names = {gathered[key].strip().lower() for key in ("hostname", "fqdn", "domain")} - {"", "(none)"}
-    assert names, "the guest has no name"
-    assert refusals(appliance, names) == {}, f"the certificate names {served.names}"
-
-
-@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
-def test_it_holds_behind_a_tunnel_for(appliance: ApplianceAddress, name: str) -> None:
-    assert refusals(appliance, {name}) == {}
+    found = served_certificate(
+        appliance.host,
+        appliance.port,
+        server_hostname=appliance.verified_name,
+        ca_file=appliance.ca_file,
+    )
+    assert found.fingerprint_sha256 == served.fingerprint_sha256
 
 
 @pytest.mark.parametrize("name", ["example.org", "203.0.113.7", "admin.localhost"])
 def test_it_does_not_hold_for(appliance: ApplianceAddress, name: str) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
-        handshake(appliance, name)
+        served_certificate(appliance.host, appliance.port, server_hostname=name, ca_file=appliance.ca_file)
 
 
-def test_it_is_not_a_certificate_of_anybody_else(
-    appliance: ApplianceAddress, served: CertificateFacts
+def test_the_chain_is_sent_whole_as_the_file_has_it(sent: Handshake, gathered: dict[str, str]) -> None:
+    stored = [facts.fingerprint_sha256 for facts in read_certificates(gathered["chain"])]
+    assert [facts.fingerprint_sha256 for facts in sent.chain] == stored
+
+
+def test_the_chain_is_in_order_and_leaves_the_root_to_the_client(sent: Handshake) -> None:
+    for lower, upper in itertools.pairwise(sent.chain):
+        assert lower.issuer == upper.subject, f"{upper.subject} did not issue {lower.subject}"
+        assert upper.is_ca
+    assert len(sent.chain) == 1 or sent.chain[-1].issuer != sent.chain[-1].subject, "the root is sent too"
+
+
+def test_only_the_own_certificate_comes_without_an_authority_above(
+    sent: Handshake, cell: CellOptions
 ) -> None:
-    if served.subject != served.issuer:
-        pytest.skip("not self-signed: issued by " + served.issuer)
-    context = ssl.create_default_context()
+    assert (len(sent.chain) == 1) is (cell.tls_mode == "selfsigned"), [facts.subject for facts in sent.chain]
+
+
+def test_strangers_do_not_trust_it(appliance: ApplianceAddress) -> None:
+    """Cells use authorities nobody knows: with a famous one, verifying against its root would show little."""
     with (
         socket.create_connection((appliance.host, appliance.port), timeout=10) as plain,
-        pytest.raises(ssl.SSLCertVerificationError, match=r"self.signed"),
+        pytest.raises(ssl.SSLCertVerificationError, match=r"self.signed|issuer certificate"),
     ):
-        context.wrap_socket(plain, server_hostname=appliance.host)
+        ssl.create_default_context().wrap_socket(plain, server_hostname=appliance.verified_name)
 
 
-def test_what_is_served_is_the_file(served: CertificateFacts, appliance: ApplianceAddress) -> None:
-    assert served.fingerprint_sha256 == read_certificate(appliance.ca_file.read_bytes()).fingerprint_sha256
+def test_no_ocsp_answer_is_stapled(sent: Handshake) -> None:
+    assert not sent.ocsp_stapled
 
 
-def test_it_is_self_signed(served: CertificateFacts, cell: CellOptions) -> None:
-    if cell.tls_mode != "selfsigned":
-        pytest.skip(f"this cell's TLS mode is {cell.tls_mode}")
-    assert served.subject == served.issuer
+def test_its_key_is_strong(sent: Handshake) -> None:
+    for facts in sent.chain:
+        strong = facts.key_bits >= 2048 if facts.key_type == "RSA" else facts.key_bits >= 256
+        assert strong, f"{facts.subject}: {facts.key_type} with {facts.key_bits} bits"
+        assert facts.signature_hash in ("sha256", "sha384", "sha512"), facts.subject
 
 
-def test_its_key_is_strong(served: CertificateFacts) -> None:
-    strong = served.key_bits >= 2048 if served.key_type == "RSA" else served.key_bits >= 256
-    assert strong, f"{served.key_type} with {served.key_bits} bits"
-    assert served.signature_hash in ("sha256", "sha384", "sha512")
-
-
-def test_it_is_valid_now_and_long_enough(served: CertificateFacts, cell: CellOptions) -> None:
+def test_it_is_valid_now_and_for_a_day_at_least(sent: Handshake) -> None:
     now = datetime.datetime.now(datetime.UTC)
-    assert served.not_before <= now + datetime.timedelta(minutes=1), f"valid only from {served.not_before}"
-    least = datetime.timedelta(days=300 if cell.tls_mode == "selfsigned" else 1)
-    assert served.not_after - now >= least, f"expires {served.not_after}"
-
-
-def test_it_does_not_outlive_what_clients_accept(served: CertificateFacts) -> None:
-    """Apple's systems refuse server certificates valid for more than 825 days, whoever signed them."""
-    assert (served.not_after - served.not_before).days <= 825
+    for facts in sent.chain:
+        assert facts.not_before <= now + datetime.timedelta(minutes=1), f"valid only from {facts.not_before}"
+        assert facts.not_after - now >= datetime.timedelta(days=1), f"expires {facts.not_after}"
 
 
 def test_it_may_not_sign_other_certificates(served: CertificateFacts) -> None:
@@ -161,6 +142,16 @@ def test_its_key_belongs_to_it(gathered: dict[str, str]) -> None:
     assert gathered["key"] == gathered["cert"]
 
 
+def test_the_store_says_which_mode_made_it(gathered: dict[str, str], cell: CellOptions) -> None:
+    assert gathered["origin"] == cell.tls_mode
+
+
+def test_the_store_holds_one_pair_and_nothing_else(gathered: dict[str, str]) -> None:
+    *public, pair = gathered["pairs"].splitlines()
+    assert public == ["cert.pem", "current", "key.pem"]
+    assert pair.startswith("pair.")
+
+
 def test_the_key_is_readable_by_root_only(files: dict[str, FileFacts]) -> None:
     found = files[KEY]
     assert (found.mode, found.owner, found.group) == ("0600", "root", "root")
@@ -168,20 +159,25 @@ def test_the_key_is_readable_by_root_only(files: dict[str, FileFacts]) -> None:
 
 def test_the_certificate_is_readable_by_all(files: dict[str, FileFacts]) -> None:
     assert (files[CERTIFICATE].mode, files[CERTIFICATE].owner) == ("0644", "root")
+    assert (files[ORIGIN].mode, files[ORIGIN].owner) == ("0644", "root")
     assert (files[FOLDER].mode, files[FOLDER].owner) == ("0755", "root")
 
 
 @pytest.mark.parametrize("version", ["TLSv1.0", "TLSv1.1"])
 def test_the_old_protocol_is_refused(appliance: ApplianceAddress, version: str) -> None:
-    refused = refused_version(
-        appliance.host, appliance.port, version, server_hostname=appliance.host, ca_file=appliance.ca_file
-    )
-    assert refused, f"{version} was accepted"
+    assert refusal(appliance, version), f"{version} was accepted"
 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 def test_the_current_protocol_is_accepted(appliance: ApplianceAddress, version: str) -> None:
-    refused = refused_version(
-        appliance.host, appliance.port, version, server_hostname=appliance.host, ca_file=appliance.ca_file
+    assert refusal(appliance, version) is None
+
+
+def refusal(appliance: ApplianceAddress, version: str) -> str | None:
+    return refused_version(
+        appliance.host,
+        appliance.port,
+        version,
+        server_hostname=appliance.verified_name,
+        ca_file=appliance.ca_file,
     )
-    assert refused is None

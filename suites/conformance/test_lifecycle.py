@@ -10,7 +10,7 @@ import pytest
 from harness.cell.options import CellOptions
 from harness.cell.record import read_cell
 from harness.cell.session import BOOT_HOST_LOAD
-from harness.client.certificate import read_certificate
+from harness.client.certificate import served_certificate
 from harness.client.https import ApplianceAddress
 from harness.machine.protocol import Machine
 from harness.profiles import find_profile
@@ -99,7 +99,12 @@ def test_the_report_names_the_guests_own_endpoint(report: Report, machine: Machi
 def test_the_report_has_the_fingerprint_of_the_certificate(
     report: Report, appliance: ApplianceAddress
 ) -> None:
-    certificate = read_certificate(appliance.ca_file.read_bytes())
+    certificate = served_certificate(
+        appliance.host,
+        appliance.port,
+        server_hostname=appliance.verified_name,
+        ca_file=appliance.ca_file,
+    )
     told = report["certificate"]["fingerprint_sha256"].replace(":", "").upper()
     assert told == certificate.fingerprint_sha256.replace(":", "")
 

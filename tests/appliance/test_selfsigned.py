@@ -101,7 +101,7 @@ def test_names_key_and_extensions(guest: Guest) -> None:
     assert extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     life = certificate(guest).not_valid_after_utc - certificate(guest).not_valid_before_utc
-    assert datetime.timedelta(days=397) <= life <= datetime.timedelta(days=825)
+    assert datetime.timedelta(days=300) <= life <= datetime.timedelta(days=366)
     assert_pair_matches(guest)
 
 
