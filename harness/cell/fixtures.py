@@ -21,6 +21,7 @@ from harness.results.model import Metric, Verdict
 if TYPE_CHECKING:
     from harness.client.https import ApplianceAddress
     from harness.machine.protocol import Machine
+    from harness.peers.pebble import Pebble
 
 REPORT_FILE = "/etc/one-appliance/config"
 CERTIFICATE_FILE = "/etc/ssl/slm-copilot/cert.pem"
@@ -119,23 +120,42 @@ def parse_report(text: str) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def appliance(
+    request: pytest.FixtureRequest,
     machine: Machine,
     report: Mapping[str, Mapping[str, str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ApplianceAddress:
-    """How to reach the appliance from the host, verified with the guest's own certificate."""
+    """How to reach the appliance from the host: verified with the root that its TLS mode has, else with the
+    guest's own certificate, and by the name the certificate is for."""
     from harness.client.https import ApplianceAddress
 
+    tls = session_of(request.config).tls
     connection = report["connection"]
     https, http = machine.forward(443), machine.forward(80)
     return ApplianceAddress(
         base_url=f"https://{https.host}:{https.port}",
-        ca_file=_fetch_certificate(machine, tmp_path_factory.mktemp("certificate")),
+        ca_file=tls.trust or _fetch_certificate(machine, tmp_path_factory.mktemp("certificate")),
         username=connection["username"],
         password=connection["password"],
         http_url=f"http://{http.host}:{http.port}",
         model=connection["model"],
+        server_name=tls.server_name,
     )
+
+
+@pytest.fixture(scope="session")
+def cell_context(request: pytest.FixtureRequest, machine: Machine) -> Mapping[str, str]:  # noqa: ARG001
+    """The context variables the cell's machine was booted with, beside those every VM has."""
+    return session_of(request.config).context
+
+
+@pytest.fixture(scope="session")
+def pebble(request: pytest.FixtureRequest, machine: Machine) -> Pebble:  # noqa: ARG001
+    """The ACME server that the cell's machine asks; only a cell in TLS mode letsencrypt has one."""
+    running = session_of(request.config).tls.pebble
+    if running is None:
+        pytest.fail("this check needs a cell in TLS mode letsencrypt: TLS_MODES=letsencrypt", pytrace=False)
+    return running
 
 
 def _fetch_certificate(machine: Machine, folder: Path) -> Path:

@@ -16,9 +16,11 @@ from harness.cell.fixtures import (
     SESSION,
     appliance,
     cell,
+    cell_context,
     guest,
     machine,
     open_guest,
+    pebble,
     ready_deadline,
     record_metric,
     report,
@@ -40,16 +42,18 @@ if TYPE_CHECKING:
 __all__ = [
     "appliance",
     "cell",
+    "cell_context",
     "guest",
     "machine",
     "open_guest",
+    "pebble",
     "ready_deadline",
     "record_metric",
     "report",
     "stretch",
 ]
 
-NEEDS_MACHINE = frozenset({"machine", "guest", "report", "appliance"})
+NEEDS_MACHINE = frozenset({"machine", "guest", "report", "appliance", "cell_context", "pebble"})
 
 ONLY_ON = {"vm": "qemu", "container": "nspawn"}
 """Marks of checks that make sense on one kind of machine only."""

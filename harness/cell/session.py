@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from harness import terminal
 from harness.cell.leaks import check_files, files_with_secrets
 from harness.cell.options import CellOptions
 from harness.cell.record import CellFacts, TestLog, accelerator_before_boot, write_cell
+from harness.cell.tls_setting import TlsSetting, prepare_tls
 from harness.deadline import Deadline
 from harness.errors import HarnessError
 from harness.locations import cache_root
@@ -55,6 +56,8 @@ class CellSession:
         self.stretch = stretch
         self.boot_failure = ""
         self.failures = 0
+        self.tls = TlsSetting()
+        self.context: Mapping[str, str] = {"ONEAPP_SLM_TLS_MODE": options.tls_mode}
         self.log = TestLog(options.evidence)
         self.open_machine = open_machine
         self._machine: Machine | None = None
@@ -83,7 +86,7 @@ class CellSession:
 
     def _boot(self) -> Machine:
         from harness.machine.boot import boot
-        from harness.machine.cell import CellRequest
+        from harness.machine.cell import CellRequest, context_for
         from harness.machine.host_load import HostLoadMeter
 
         started = time.monotonic()
@@ -95,12 +98,16 @@ class CellSession:
                 tls_mode=self.options.tls_mode,
                 machine=self.options.machine,
                 image=self.options.image,
-                context={"ONEAPP_SLM_TLS_MODE": self.options.tls_mode},
+                context=self.context,
                 accelerator=self.options.accelerator,
                 work=work_folder(),
             )
             machine = self._stack.enter_context(self.open_machine(request))
             self._machine = machine
+            self.tls = prepare_tls(self.options.tls_mode, machine, self._stack, self.options.evidence)
+            if self.tls.context:
+                self.context = {**self.context, **self.tls.context}
+                machine.insert_context(context_for(machine, self.context))
             with terminal.step(f"Boot {self.options.machine} with profile {self.options.profile}") as step:
                 step.waiting_for("the appliance to be ready")
                 booted = boot(machine, Deadline.after(READY_WITHIN_S * self.stretch))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def run(request: ShellRequest) -> int:
     A guest that does not get ready is still worth a look: the shell opens when SSH answers. Returns the exit
     status of the session.
     """
+    from harness.cell.tls_setting import prepare_tls
     from harness.machine.boot import boot
-    from harness.machine.cell import CellRequest, open_machine
+    from harness.machine.cell import CellRequest, context_of, open_machine
 
     profile = find_profile(request.profile)
     image = get_image(
@@ -52,7 +54,10 @@ def run(request: ShellRequest) -> int:
         accelerator=request.accelerator,
         work=work_folder(),
     )
-    with open_machine(cell) as machine:
+    with tempfile.TemporaryDirectory(prefix="slm-shell-") as folder, ExitStack() as stack:
+        machine = stack.enter_context(open_machine(cell))
+        tls = prepare_tls(request.tls_mode, machine, stack, Path(folder))
+        machine.insert_context(context_of(machine, {**cell.context, **tls.context}))
         try:
             with terminal.step(f"Boot {request.machine} with profile {profile.name}") as step:
                 step.waiting_for("the appliance to be ready")
@@ -64,6 +69,10 @@ def run(request: ShellRequest) -> int:
         for port, name in ((443, "https"), (80, "http")):
             address = machine.forward(port)
             terminal.say(f"{name}://{address.host}:{address.port}")
+        if tls.server_name:
+            terminal.say(
+                f"the certificate is for {tls.server_name}; its ACME server runs until the shell ends"
+            )
         terminal.say("the password: grep ^password /etc/one-appliance/config; leave with exit or Ctrl-D")
         return log_in(machine.ssh_config())
 

@@ -154,6 +154,7 @@ def serve(guest: HostAddress, *, listen: str, address: str, work: Path) -> Itera
             _run(running, acme, pebble.log_file, work),
         ]
         _wait_until_it_serves(pebble, started)
+        key.unlink()  # it has been read, and the folder may be kept as evidence
         yield pebble
 
 
