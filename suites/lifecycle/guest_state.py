@@ -37,6 +37,17 @@ CONFIGURATION = (
 NEW_WITH_A_BOOT = frozenset({"boot_id", "engine_pid", "proxy_pid"})
 """What an orderly reboot may change, and nothing else."""
 
+NEW_WITH_A_CERTIFICATE = frozenset(
+    {
+        "fingerprint",
+        "names",
+        "report.certificate",
+        "files./etc/ssl/slm-copilot*",
+        "files./etc/one-appliance/config",
+    }
+)
+"""What a renewed certificate may change, and nothing else."""
+
 GATHER = f"""
 echo '== status';      cat /etc/one-appliance/status 2>/dev/null
 echo '== report';      cat /etc/one-appliance/config 2>/dev/null

@@ -19,7 +19,7 @@ from suites.conformance.engine_loopback import engine_json
 from suites.conformance.guest_facts import output
 from suites.lifecycle.guest_state import GuestState, read_state
 
-APPLIED_WITHIN_S = 20.0
+APPLIED_WITHIN_S = 45.0
 """A changed context of a running guest is applied within this time, stretched for slow accelerators; a new
 context size, which loads the model again, included."""
 

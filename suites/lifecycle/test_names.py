@@ -10,7 +10,13 @@ from ipaddress import IPv4Interface
 import pytest
 
 from suites.lifecycle.conftest import NewGuest
-from suites.lifecycle.guest_state import NEW_WITH_A_BOOT, GuestState, difference, read_state
+from suites.lifecycle.guest_state import (
+    NEW_WITH_A_BOOT,
+    NEW_WITH_A_CERTIFICATE,
+    GuestState,
+    difference,
+    read_state,
+)
 from suites.lifecycle.living_guest import (
     LivingGuest,
     change_context,
@@ -22,14 +28,6 @@ from suites.lifecycle.living_guest import (
 DOMAIN = {"ONEAPP_SLM_DOMAIN": "copilot.example.org"}
 RENAMED = {"SET_HOSTNAME": "renamed.example.net"}
 
-CERTIFICATE = (
-    "fingerprint",
-    "names",
-    "report.certificate*",
-    "files./etc/ssl/slm-copilot*",
-    "files./etc/one-appliance/config",
-)
-"""What a renewed certificate touches."""
 HOSTNAME = ("hostname", "files./etc/hostname", "files./etc/hosts")
 ENDPOINT = ("report.connection.endpoint", "motd", "files./etc/motd", "files./etc/nginx/sites-enabled*")
 
@@ -102,7 +100,7 @@ def test_a_new_domain_is_in_the_certificate(guest: LivingGuest, with_domain: Ren
 
 
 def test_a_new_domain_touches_the_certificate_only(with_domain: Renamed) -> None:
-    assert difference(with_domain.before, with_domain.after, but=CERTIFICATE) == ""
+    assert difference(with_domain.before, with_domain.after, but=NEW_WITH_A_CERTIFICATE) == ""
 
 
 def test_a_new_host_name_is_in_the_certificate(guest: LivingGuest, with_hostname: Renamed) -> None:
@@ -113,7 +111,7 @@ def test_a_new_host_name_is_in_the_certificate(guest: LivingGuest, with_hostname
 
 def test_a_new_host_name_touches_the_certificate_only(with_hostname: Renamed) -> None:
     before, after = with_hostname.before, with_hostname.after
-    assert difference(before, after, but=[*CERTIFICATE, *HOSTNAME]) == ""
+    assert difference(before, after, but=[*NEW_WITH_A_CERTIFICATE, *HOSTNAME]) == ""
 
 
 def test_the_old_host_name_is_no_name_of_the_new_certificate(
@@ -163,7 +161,7 @@ def test_a_new_address_touches_certificate_and_endpoint_only(
 ) -> None:
     renamed: Renamed = request.getfixturevalue(move)
     touched = [*NEW_WITH_A_BOOT] if move == "moved" else []
-    touched += ["addresses", *CERTIFICATE, *ENDPOINT]
+    touched += ["addresses", *NEW_WITH_A_CERTIFICATE, *ENDPOINT]
     assert difference(renamed.before, renamed.after, but=touched) == ""
 
 

@@ -1,0 +1,140 @@
+"""A larger disk and a clock that jumps: what only a machine with a disk and a clock of its own can show.
+
+Four boots of one guest, several changes on each: booting is dear where the CPU is emulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.locations import GIB
+from suites.conformance.guest_facts import output
+from suites.lifecycle.conftest import NewGuest
+from suites.lifecycle.guest_state import (
+    NEW_WITH_A_BOOT,
+    NEW_WITH_A_CERTIFICATE,
+    GuestState,
+    difference,
+    read_state,
+)
+from suites.lifecycle.living_guest import LivingGuest, readiness, switch_off, switch_on
+
+pytestmark = pytest.mark.vm
+
+DAY_S = 86_400.0
+GROWN_WITHIN_S = 30.0
+"""From the moment the disk is larger, stretched for slow accelerators."""
+
+WAIT_FOR_GROWTH = """
+end=$((SECONDS + {seconds}))
+while [ $(($(stat --file-system --format='%b*%S' /))) -le {size} ]; do
+  [ $SECONDS -lt $end ] || exit 1
+  sleep 0.5
+done
+"""
+
+
+@pytest.fixture(scope="module")
+def guest(new_guest: NewGuest) -> Iterator[LivingGuest]:
+    with new_guest() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def first(guest: LivingGuest) -> GuestState:
+    return switch_on(guest)
+
+
+@pytest.fixture(scope="module")
+def disk_gib(first: GuestState) -> int:
+    """The disk the guest began with: a little larger than its root file system."""
+    return -(-first.root_bytes // GIB)
+
+
+@pytest.fixture(scope="module")
+def grown(guest: LivingGuest, first: GuestState, disk_gib: int) -> GuestState:
+    """A gibibyte more while it runs."""
+    guest.machine.grow_disk(disk_gib + 1)
+    seconds = GROWN_WITHIN_S * guest.stretch
+    wait = WAIT_FOR_GROWTH.format(seconds=int(seconds), size=first.root_bytes)
+    guest.machine.run(wait, timeout=seconds + 30)
+    at_rest = "until [ ! -e /run/one-context/one-context.lock ]; do sleep 0.2; done"
+    output(guest.machine, at_rest, timeout=60 * guest.stretch)
+    return read_state(guest.machine)
+
+
+@pytest.fixture(scope="module")
+def next_day(guest: LivingGuest, grown: GuestState, disk_gib: int) -> GuestState:
+    """Another gibibyte and another day while it is off."""
+    assert grown.boot_id
+    switch_off(guest)
+    guest.machine.grow_disk(disk_gib + 2)
+    guest.machine.set_clock(DAY_S)
+    return switch_on(guest)
+
+
+@pytest.fixture(scope="module")
+def years_later(guest: LivingGuest, next_day: GuestState) -> GuestState:
+    """25 days before the certificate's end."""
+    assert next_day.boot_id
+    switch_off(guest)
+    guest.machine.set_clock(795 * DAY_S)
+    return switch_on(guest)
+
+
+@pytest.fixture(scope="module")
+def years_earlier(guest: LivingGuest, years_later: GuestState) -> GuestState:
+    """Back to the host's own time, before the present certificate begins."""
+    assert years_later.boot_id
+    switch_off(guest)
+    guest.machine.set_clock(0)
+    return switch_on(guest)
+
+
+def test_a_disk_that_grows_under_a_running_guest_is_used(first: GuestState, grown: GuestState) -> None:
+    assert grown.root_bytes - first.root_bytes > 0.9 * GIB, difference(first, grown)
+
+
+def test_a_disk_that_grows_under_a_running_guest_restarts_and_touches_nothing(
+    first: GuestState, grown: GuestState
+) -> None:
+    assert difference(first, grown, but=["root_bytes"]) == ""
+
+
+def test_a_disk_that_grew_while_the_guest_was_off_is_used(grown: GuestState, next_day: GuestState) -> None:
+    assert next_day.root_bytes - grown.root_bytes > 0.9 * GIB, difference(grown, next_day)
+
+
+def test_a_day_later_nothing_is_new(guest: LivingGuest, grown: GuestState, next_day: GuestState) -> None:
+    assert difference(grown, next_day, but=[*NEW_WITH_A_BOOT, "root_bytes"]) == ""
+    assert readiness(guest, grown) == 200
+
+
+def test_a_clock_beyond_the_renewal_time_renews_the_certificate_at_the_boot(
+    next_day: GuestState, years_later: GuestState
+) -> None:
+    # It is not valid yet by the host's clock, so the guest's own verified request is what counts here.
+    assert years_later.status == "bootstrap_success"
+    assert years_later.fingerprint != next_day.fingerprint
+
+
+def test_a_clock_beyond_the_renewal_time_changes_nothing_else(
+    next_day: GuestState, years_later: GuestState
+) -> None:
+    assert difference(next_day, years_later, but=[*NEW_WITH_A_BOOT, *NEW_WITH_A_CERTIFICATE]) == ""
+
+
+def test_a_clock_that_went_back_before_the_certificate_begins_gets_one_that_is_valid(
+    guest: LivingGuest, years_later: GuestState, years_earlier: GuestState
+) -> None:
+    assert years_earlier.fingerprint != years_later.fingerprint
+    assert years_earlier.status == "bootstrap_success"
+    assert readiness(guest, years_earlier) == 200
+
+
+def test_a_clock_that_went_back_changes_nothing_else(
+    years_later: GuestState, years_earlier: GuestState
+) -> None:
+    assert difference(years_later, years_earlier, but=[*NEW_WITH_A_BOOT, *NEW_WITH_A_CERTIFICATE]) == ""
