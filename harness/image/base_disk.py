@@ -23,10 +23,11 @@ from harness.errors import HarnessError
 from harness.image.artifacts import load_artifacts
 from harness.image.content_key import content_key, folder_inputs
 from harness.image.external_tool import find_tool, run_tool
-from harness.image.leftovers import MAKING_PREFIX, sweep
+from harness.image.kept_logs import keep_logs
+from harness.image.leftovers import FAILED, MAKING_PREFIX, sweep
 from harness.locations import MIB, REPOSITORY, bases, require_free
 from harness.locking import exclusive
-from harness.terminal import step
+from harness.terminal import Step, step
 
 BASE_FOLDER = REPOSITORY / "packer" / "base"
 
@@ -135,26 +136,41 @@ def _build(chosen: BaseDefinition, folder: Path) -> None:
         tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=bases()) as made,
     ):
         work = Path(made)
-        result = work / "result"
-        result.mkdir()
-        progress.waiting_for("packages")
-        _install_packages(chosen, work)
-        progress.waiting_for("the file system")
-        raw = work / "disk.raw"
-        _make_file_system(chosen, work, raw)
-        progress.waiting_for("the boot loader")
-        install_boot_loader(raw, chosen.size_mib, work)
-        progress.waiting_for("the qcow2 file")
-        qemu_img = find_tool("qemu-img", "qemu-utils")
-        run_tool(
-            [qemu_img, "convert", "-f", "raw", "-O", "qcow2", raw, result / "base.qcow2"],
-            what="writing base.qcow2",
-            log=work / "build.log",
-        )
-        shutil.copy(work / "build.log", result / "build.log")
-        shutil.copy(work / "packages.txt", result / "packages.txt")
+        try:
+            result = _make(chosen, work, progress)
+        except HarnessError as error:
+            raise keep_logs(
+                error,
+                work=work,
+                names=("build.log",),
+                kept=bases() / FAILED,
+                what="the log of the base disk's build",
+            ) from error
         shutil.rmtree(folder, ignore_errors=True)
         result.rename(folder)
+
+
+def _make(chosen: BaseDefinition, work: Path, progress: Step) -> Path:
+    """The folder with base.qcow2, its log and its list of packages, below `work`."""
+    result = work / "result"
+    result.mkdir()
+    progress.waiting_for("packages")
+    _install_packages(chosen, work)
+    progress.waiting_for("the file system")
+    raw = work / "disk.raw"
+    _make_file_system(chosen, work, raw)
+    progress.waiting_for("the boot loader")
+    install_boot_loader(raw, chosen.size_mib, work)
+    progress.waiting_for("the qcow2 file")
+    qemu_img = find_tool("qemu-img", "qemu-utils")
+    run_tool(
+        [qemu_img, "convert", "-f", "raw", "-O", "qcow2", raw, result / "base.qcow2"],
+        what="writing base.qcow2",
+        log=work / "build.log",
+    )
+    shutil.copy(work / "build.log", result / "build.log")
+    shutil.copy(work / "packages.txt", result / "packages.txt")
+    return result
 
 
 def _install_packages(definition: BaseDefinition, work: Path) -> None:

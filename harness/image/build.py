@@ -20,7 +20,8 @@ from harness.image.content_key import content_key, file_sha256, folder_inputs
 from harness.image.engine import build_engine, engine_key, engine_version
 from harness.image.external_tool import find_tool
 from harness.image.flavor import Flavor, load_flavor
-from harness.image.leftovers import MAKING_PREFIX, sweep
+from harness.image.kept_logs import keep_logs
+from harness.image.leftovers import FAILED, MAKING_PREFIX, sweep
 from harness.image.packer import PROVISION_SCRIPT, TEMPLATE, TEMPLATE_BOOTED, run_packer
 from harness.image.staging import APPLIANCE, PROVISION, write_staging_iso
 from harness.locations import GIB, REPOSITORY, images, require_free
@@ -30,6 +31,9 @@ from harness.terminal import step
 
 SIDECAR = "image.json"
 UNKNOWN = "unknown"
+
+RECIPES = tuple(Path(__file__).with_name(name) for name in ("staging.py", "packer.py", "build_guest.py"))
+"""The code that decides what gets into the image and how its disk is written."""
 
 _BUILD_SPACE = 4 * GIB
 """Bytes one build takes beside the base disk: staging disk, Packer's copy and the compacted image."""
@@ -90,7 +94,7 @@ def image_key(flavor: Flavor, artifacts: Artifacts) -> str:
             **folder_inputs(TEMPLATE_BOOTED, "template of a booted guest"),
             **folder_inputs(PROVISION_SCRIPT, "provision.sh"),
             **folder_inputs(flavor.packer_variables, "variables"),
-            **folder_inputs(Path(__file__).with_name("staging.py"), "staging.py"),
+            **{name: text for file in RECIPES for name, text in folder_inputs(file, file.name).items()},
         }
     )
 
@@ -148,7 +152,13 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                         progress=progress,
                     )
             except HarnessError as error:
-                raise _with_kept_logs(error, work) from error
+                raise keep_logs(
+                    error,
+                    work=work,
+                    names=("staging.log", "packer.log", "serial.log"),
+                    kept=images() / FAILED,
+                    what="Packer's log and the guest's console",
+                ) from error
             with step("checksum"):
                 result = work / "result"
                 result.mkdir()
@@ -200,19 +210,6 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _with_kept_logs(error: HarnessError, work: Path) -> HarnessError:
-    """The same error with a hint that still holds after `work` is gone."""
-    kept = images() / "failed"
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir()
-    for name in ("staging.log", "packer.log", "serial.log"):
-        if (work / name).is_file():
-            shutil.copy(work / name, kept)
-    return HarnessError(
-        error.message, hint=f"Packer's log and the guest's console: {kept}", exit_code=error.exit_code
-    )
 
 
 def _check_qcow2(path: Path) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from harness.errors import HarnessError
 
 END_GRACE_S = 60.0
 """Seconds a program gets to clean up (unmount, stop its own children) before it is killed."""
+
+WATCH_S = 0.5
 
 _LOG_TAIL_LINES = 15
 
@@ -38,10 +43,12 @@ def run_tool(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> None:
     """Run a program to its end with stdout and stderr appended to `log`.
 
-    `env` is added to this process's environment. `on_line` is called with each line as it is printed.
+    `env` is added to this process's environment. `on_line` is called with each line as it is printed. `watch`
+    is called about every WATCH_S seconds; what it raises ends the program and is raised here.
     Raises HarnessError with the telling line of the log when the program fails. When this process is
     interrupted, the program's whole process group is asked to end (SIGINT, what a terminal sends) and killed
     if it does not within END_GRACE_S seconds.
@@ -60,7 +67,7 @@ def run_tool(
         )
         try:
             assert process.stdout is not None
-            for line in process.stdout:
+            for line in _lines(process.stdout, watch):
                 sink.write(line)
                 sink.flush()
                 if on_line is not None:
@@ -77,6 +84,28 @@ def run_tool(
             f"{what} failed ({Path(command[0]).name} exited with {status}): {_reason(log)}",
             hint=f"the whole log: {log}",
         )
+
+
+def _lines(stream: IO[bytes], watch: Callable[[], None] | None) -> Iterator[bytes]:
+    """The stream's lines as they come, `watch` called in between also while none come."""
+    if watch is None:
+        yield from stream
+        return
+    rest, next_look = b"", 0.0
+    while True:
+        if time.monotonic() >= next_look:
+            watch()
+            next_look = time.monotonic() + WATCH_S
+        if not select.select([stream], [], [], WATCH_S)[0]:
+            continue
+        # Past the stream's buffer, of which select() knows nothing.
+        chunk = os.read(stream.fileno(), 65536)
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+        if not chunk:
+            if rest:
+                yield rest
+            return
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -7,13 +7,14 @@ import re
 import subprocess
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import ApplianceError, HarnessError
 from harness.image.build_guest import build_guest, load_settings, save_disk
 from harness.image.content_key import file_sha256
 from harness.image.external_tool import find_tool, run_tool
 from harness.image.flavor import Flavor
 from harness.image.packer_tools import packer_binary, plugin_folder
 from harness.locations import REPOSITORY
+from harness.machine.console import Console
 from harness.terminal import Step
 
 PACKER_FOLDER = REPOSITORY / "packer"
@@ -41,7 +42,7 @@ def run_packer(
     public_key = base64.b64encode(key.with_suffix(".pub").read_bytes()).decode()
     image = work / "output" / f"slm-copilot-{flavor.name}.qcow2"
     try:
-        plugins = plugin_folder()
+        plugins = plugin_folder(progress)
     except HarnessError as missing:
         progress.note(f"the harness boots the base disk for Packer: {missing.message}")
         image.parent.mkdir()
@@ -59,7 +60,7 @@ def run_packer(
                 "ssh_private_key_file": str(key),
                 "ssh_timeout": settings.ssh_timeout,
             }
-            _packer_build(TEMPLATE_BOOTED, [], variables, work, progress)
+            _packer_build(TEMPLATE_BOOTED, [], variables, work, progress, console=guest.console)
             progress.waiting_for("the guest to shut down")
             save_disk(guest, image, settings, work / "packer.log")
     else:
@@ -74,7 +75,8 @@ def run_packer(
             "serial_log": str(work / "serial.log"),
         }
         options = [f"-var-file={flavor.packer_variables}"]
-        _packer_build(TEMPLATE, options, variables, work, progress, plugins=plugins)
+        console = Console(work / "serial.log")
+        _packer_build(TEMPLATE, options, variables, work, progress, console=console, plugins=plugins)
     if not image.is_file():
         raise HarnessError(
             f"Packer ended well but made no {image.name}", hint=f"the whole log: {work / 'packer.log'}"
@@ -89,8 +91,10 @@ def _packer_build(
     work: Path,
     progress: Step,
     *,
+    console: Console,
     plugins: Path | None = None,
 ) -> None:
+    """`console` is that of the guest: what it prints when it can't boot ends Packer's wait at once."""
     telling: list[str] = []
 
     def follow(line: str) -> None:
@@ -119,13 +123,27 @@ def _packer_build(
                 "CHECKPOINT_DISABLE": "1",
             },
             on_line=follow,
+            watch=lambda: _require_boot(console),
         )
+    except _GuestStuck:
+        raise
     except HarnessError as error:
         if telling:
             raise HarnessError(
                 f"building the image with Packer failed: {telling[-1]}", hint=error.hint
             ) from error
         raise
+
+
+class _GuestStuck(HarnessError):
+    """The guest that is being provisioned can't get up."""
+
+
+def _require_boot(console: Console) -> None:
+    try:
+        console.raise_if_fatal()
+    except ApplianceError as error:
+        raise _GuestStuck(f"building the image failed: {error.message}", hint=error.hint) from error
 
 
 def _tells(text: str) -> bool:

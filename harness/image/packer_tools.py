@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -23,7 +25,7 @@ from harness.image.content_key import content_key, folder_inputs
 from harness.image.external_tool import run_tool
 from harness.locations import GIB, REPOSITORY, require_free, tools
 from harness.locking import exclusive
-from harness.terminal import complain, step
+from harness.terminal import Step, complain, step
 
 MODULES = REPOSITORY / "packer" / "tools"
 """One Go module for Packer and one for the plugin, so that one can be built where the other can't."""
@@ -33,6 +35,9 @@ PLUGIN_SOURCE = "github.com/hashicorp/qemu"
 
 _BUILD_SPACE = 3 * GIB
 """Bytes that downloading Packer's modules and compiling them take (measured: 2.3 GiB), with a margin."""
+
+REMEMBERED_S = 24 * 3600.0
+"""How long a plugin that could not be built is not tried again."""
 
 Version = tuple[int, int, int]
 
@@ -46,16 +51,17 @@ def packer_binary() -> Path:
     return _packer_in_path(wanted) or _built("packer", wanted)
 
 
-def plugin_folder() -> Path:
+def plugin_folder(during: Step) -> Path:
     """The value for PACKER_PLUGIN_PATH: a plugin folder that holds the QEMU plugin, new enough and undamaged.
 
-    Raises HarnessError when there is none and it can't be built.
+    It is built within the step `during`, of which its failing is no failure: Packer has another way. Raises
+    HarnessError when there is none and it can't be built; that is remembered for REMEMBERED_S.
     """
     wanted = load_artifacts().modules["packer-plugin-qemu"]
     for folder in _plugin_folders():
         if _has_plugin(folder, wanted):
             return folder
-    binary = _built("packer-plugin-qemu", wanted)
+    binary = _built("packer-plugin-qemu", wanted, during)
     folder = binary.parent / "plugins"
     if not _has_plugin(folder, wanted):
         _register(binary, folder)
@@ -132,7 +138,7 @@ def _register(binary: Path, folder: Path) -> None:
         raise HarnessError(f"Packer refused its QEMU plugin {binary}: {reason}")
 
 
-def _built(name: str, wanted: Module) -> Path:
+def _built(name: str, wanted: Module, during: Step | None = None) -> Path:
     """The program built from packer/tools, from the cache where its module and this recipe are unchanged."""
     module = MODULES / name
     key = content_key({"recipe": repr(_go_command(wanted, Path("x"))), **folder_inputs(module, name)})
@@ -140,13 +146,36 @@ def _built(name: str, wanted: Module) -> Path:
     binary = folder / name
     if binary.is_file():
         return binary
+    failure = folder.with_name(f"{folder.name}.failed")
+    if during is not None:
+        _recall(failure, wanted)
     with exclusive(f"tool-{name}", f"another build of {name}"):
         if not binary.is_file():
-            _build(name, wanted, module, folder)
+            try:
+                _build(name, wanted, module, folder, during)
+            except _CannotBeBuilt as error:
+                if during is not None:
+                    failure.write_text(error.message, encoding="utf-8")
+                raise
     return binary
 
 
-def _build(name: str, wanted: Module, module: Path, folder: Path) -> None:
+class _CannotBeBuilt(HarnessError):
+    """Go could not get or compile the program, which another try would not change soon."""
+
+
+def _recall(failure: Path, wanted: Module) -> None:
+    """Raise what the last attempt ended with, where that isn't long ago."""
+    try:
+        past_s = time.time() - failure.stat().st_mtime
+        message = failure.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    if past_s < REMEMBERED_S:
+        raise HarnessError(message, hint=f"{_how_to_get(wanted)}; to try again now, remove {failure}")
+
+
+def _build(name: str, wanted: Module, module: Path, folder: Path, during: Step | None) -> None:
     if is_offline():
         raise HarnessError(
             f"SLM_OFFLINE is set and {name} >= {wanted.minimum} is not on this host", hint=_how_to_get(wanted)
@@ -155,11 +184,12 @@ def _build(name: str, wanted: Module, module: Path, folder: Path) -> None:
     require_free(folder, _BUILD_SPACE, f"building {name}")
     log = tools() / f"{name}.log"
     log.unlink(missing_ok=True)
+    title = f"build {name} {wanted.version} with Go (minutes the first time)"
     with (
-        step(f"build {name} {wanted.version} with Go (minutes the first time)") as progress,
+        step(title) if during is None else nullcontext(during) as progress,
         tempfile.TemporaryDirectory(prefix=f".{name}-", dir=tools()) as made,
     ):
-        progress.waiting_for("Go modules and the compiler")
+        progress.waiting_for(f"Go modules and the compiler for {name}")
         # A copy: what Go writes into go.mod or go.sum never changes the checkout.
         work = Path(made) / "module"
         shutil.copytree(module, work)
@@ -173,7 +203,7 @@ def _build(name: str, wanted: Module, module: Path, folder: Path) -> None:
                 command, what=f"building {name}", log=log, cwd=work, env={"CGO_ENABLED": "0", "GOWORK": "off"}
             )
         except HarnessError as error:
-            raise HarnessError(
+            raise _CannotBeBuilt(
                 f"{name} >= {wanted.minimum} is not on this host and could not be built: {error.message}",
                 hint=f"{_how_to_get(wanted)}; the whole log: {log}",
             ) from error

@@ -289,6 +289,18 @@ def test_every_file_that_decides_about_the_image_is_in_its_key(
     assert image_key(load_flavor("ci"), load_artifacts()) != before
 
 
+@pytest.mark.parametrize("name", ["staging.py", "packer.py", "build_guest.py"])
+def test_the_code_that_makes_the_disk_is_in_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = image_key(load_flavor("ci"), load_artifacts())
+    changed = tmp_path / name
+    changed.write_text("changed")
+    recipes = tuple(changed if file.name == name else file for file in build.RECIPES)
+    monkeypatch.setattr(build, "RECIPES", recipes)
+    assert image_key(load_flavor("ci"), load_artifacts()) != before
+
+
 def test_flavor_model_and_tools_are_in_the_key() -> None:
     flavor, artifacts = load_flavor("ci"), load_artifacts()
     model = artifacts.download("model-smollm2")
@@ -310,7 +322,7 @@ def test_an_unknown_flavor_builds_nothing(edges: Edges) -> None:
 
 
 def test_a_failed_build_leaves_its_logs_and_nothing_half_made(edges: Edges, cache: Path) -> None:
-    edges.fails = HarnessError("Packer failed: no luck", hint="/gone/packer.log", exit_code=1)
+    edges.fails = HarnessError("Packer failed: no luck", exit_code=1)
     with pytest.raises(HarnessError, match=r"^Packer failed: no luck$") as caught:
         build_image("ci")
     kept = cache / "images" / "failed"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from harness.image import packer
 from harness.image.build_guest import BuildSettings
 from harness.image.flavor import load_flavor
 from harness.image.packer import TEMPLATE, TEMPLATE_BOOTED, run_packer
+from harness.machine.console import Console
 from harness.terminal import Step
 
 # Says what it was called with and makes what Packer's plugin would make.
@@ -48,6 +50,7 @@ class Host:
     work: Path
     base: Path
     calls: Path
+    console: Path
     plugins: Path | None = None
     guests: list[dict[str, Any]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
@@ -87,10 +90,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     stub.chmod(0o755)
     work = tmp_path / "work"
     work.mkdir()
-    host = Host(work, tmp_path / "base.qcow2", tmp_path / "calls")
+    host = Host(work, tmp_path / "base.qcow2", tmp_path / "calls", tmp_path / "console.log")
     host.base.write_bytes(b"base disk")
 
-    def plugin_folder() -> Path:
+    def plugin_folder(_during: Step) -> Path:
         if host.plugins is None:
             raise HarnessError("no plugin here", hint="none")
         return host.plugins
@@ -100,7 +103,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         host.guests.append({"settings": settings, **options})
         host.events.append("booted")
         try:
-            yield SimpleNamespace(forward=lambda port: SimpleNamespace(port=40000 + port))
+            yield SimpleNamespace(
+                forward=lambda port: SimpleNamespace(port=40000 + port), console=Console(host.console)
+            )
         finally:
             host.events.append("closed")
 
@@ -263,3 +268,28 @@ def test_a_packer_that_made_nothing_is_noticed(with_plugin: Host, monkeypatch: p
     monkeypatch.setenv("FAKE_MAKES_NOTHING", "1")
     with pytest.raises(HarnessError, match=r"made no slm-copilot-ci\.qcow2"):
         with_plugin.build()
+
+
+STUCK = "Begin: Waiting for root file system ... done.\n(initramfs) "
+
+
+@pytest.mark.parametrize("has_plugin", [False, True])
+def test_a_guest_that_does_not_boot_is_not_waited_for(host: Host, tmp_path: Path, has_plugin: bool) -> None:
+    """Packer itself would wait for SSH until ssh_timeout."""
+    if has_plugin:
+        host.plugins = tmp_path / "plugins"
+    console = host.work / "serial.log" if has_plugin else host.console
+    stub = tmp_path / "packer"
+    stub.write_text(f"#!/bin/sh\nprintf '%s' '{STUCK}' >{console}\nexec sleep 60\n")
+    started = time.monotonic()
+    with pytest.raises(HarnessError, match="initramfs did not find its root disk") as caught:
+        host.build()
+    assert time.monotonic() - started < 10
+    assert caught.value.message.startswith("building the image failed: ")
+    assert host.events == ([] if has_plugin else ["booted", "closed"])
+
+
+def test_a_plugin_that_cannot_be_had_is_one_calm_line(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.build()
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "plugin" in line]
+    assert lines == ["the harness boots the base disk for Packer: no plugin here"]

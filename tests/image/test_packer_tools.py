@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness.image import packer_tools
 from harness.image.artifacts import load_artifacts
 from harness.image.packer_tools import MODULES, PLUGIN_SOURCE, packer_binary, parse_version, plugin_folder
 from harness.locations import GIB
+from harness.terminal import Step
 
 Program = Callable[[str, str], Path]
 
@@ -57,6 +59,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("PACKER_PLUGIN_PATH", "PACKER_CONFIG_DIR", "SLM_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     return calls
+
+
+STEP = Step("Packer", 0)
 
 
 def _without(*programs: str) -> str:
@@ -207,7 +212,7 @@ def test_an_installed_plugin_is_taken(tmp_path: Path, monkeypatch: pytest.Monkey
     inside = {"PACKER_PLUGIN_PATH": ".", "PACKER_CONFIG_DIR": "plugins", "HOME": ".config/packer/plugins"}
     place_plugin(value / inside[variable], "1.1.4")
     monkeypatch.setenv(variable, str(value))
-    assert plugin_folder() == value / inside[variable]
+    assert plugin_folder(STEP) == value / inside[variable]
 
 
 @pytest.mark.parametrize(
@@ -224,17 +229,58 @@ def test_another_plugin_is_not_taken(
     monkeypatch.setenv("PACKER_PLUGIN_PATH", str(tmp_path / "plugins"))
     place_plugin(tmp_path / "plugins", version, sha256=sha256)
     with pytest.raises(HarnessError, match=r"^packer-plugin-qemu >= 1\.1\.4 is not installed") as caught:
-        plugin_folder()
+        plugin_folder(STEP)
     assert f"packer plugins install {PLUGIN_SOURCE}" in caught.value.hint
 
 
 def test_the_plugin_is_built_as_a_release_and_registered_by_packer(program: Program, calls: Path) -> None:
     program("go", GO)
-    folder = plugin_folder()
+    folder = plugin_folder(STEP)
     assert len(list(folder.rglob("packer-plugin-qemu_v1.1.4_*_SHA256SUM"))) == 1
     assert "packer-plugin-qemu/version.VersionPrerelease= " in calls.read_text()
-    assert plugin_folder() == folder
+    assert plugin_folder(STEP) == folder
     assert len(calls.read_text().splitlines()) == 2  # the plugin, and Packer to register it
+
+
+def test_a_plugin_that_cannot_be_built_is_no_failed_step(
+    program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("go", GO)
+    monkeypatch.setenv("FAKE_GO_FAILS", "module not available")
+    with pytest.raises(HarnessError, match="module not available"):
+        plugin_folder(STEP)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_plugin_that_could_not_be_built_is_not_tried_again_for_a_day(
+    program: Program, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("go", GO)
+    monkeypatch.setenv("FAKE_GO_FAILS", "module not available")
+    said = []
+    for _ in range(2):
+        with pytest.raises(HarnessError) as caught:
+            plugin_folder(STEP)
+        said.append(caught.value.message)
+    assert said[0] == said[1]
+    assert len(calls.read_text().splitlines()) == 1
+    (failure,) = (tmp_path / "cache" / "tools").glob("*.failed")
+    assert str(failure) in caught.value.hint
+    long_ago = time.time() - packer_tools.REMEMBERED_S - 1
+    os.utime(failure, (long_ago, long_ago))
+    monkeypatch.delenv("FAKE_GO_FAILS")
+    assert plugin_folder(STEP).is_dir()
+
+
+def test_a_packer_that_could_not_be_built_is_tried_again(
+    program: Program, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("go", GO)
+    monkeypatch.setenv("FAKE_GO_FAILS", "module not available")
+    for _ in range(2):
+        with pytest.raises(HarnessError):
+            packer_binary()
+    assert len(calls.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
