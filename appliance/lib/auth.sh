@@ -5,6 +5,7 @@
 # context isn't kept when the context no longer gives one.
 resolve_password() {
   local origin='' kept=''
+  drop_unfinished "$SLM_PASSWORD_FILE"
   if [[ -n ${SLM_VALUE[admin_password]} ]]; then
     SLM_PASSWORD=${SLM_VALUE[admin_password]}
     keep_password context

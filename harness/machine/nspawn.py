@@ -23,7 +23,7 @@ from harness.machine.frozen import copy_tree, frozen
 from harness.machine.leftovers import Claim, members, remove_cgroup
 from harness.machine.overlay import ROOM_FOR_A_RUN
 from harness.machine.protocol import BootTimings, CommandResult, HostAddress
-from harness.machine.root_disk import RootDisk, own_root_disk, root_disk
+from harness.machine.root_disk import RootDisk, held, own_root_disk, root_disk
 from harness.machine.ssh import GuestUnreachable, SshAccess
 from harness.machine.tether import end, start_tethered
 from harness.profiles import Profile
@@ -68,6 +68,7 @@ class NspawnMachine:
                 (self.folder / name).mkdir()
             # The container's / is the upper folder, with its mode; mkdtemp's children got ours.
             (self.folder / "upper").chmod(0o755)
+            self._disk = held(self._disk, self.folder / "image.raw")
             if disk is not None and disk.is_dir():
                 copy_tree(disk, self.folder / "upper")
             elif disk is not None:

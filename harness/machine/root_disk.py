@@ -1,12 +1,13 @@
 """The image's root file system as a raw disk that a container can mount, made once per image."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -51,6 +52,15 @@ def root_disk(image: Path) -> RootDisk:
             _forget_old_roots()
         os.utime(folder)
     return RootDisk(raw, root_offset(raw))
+
+
+def held(disk: RootDisk, name: Path) -> RootDisk:
+    """The same disk under a name of the machine's own, so that it can start again when newer images have
+    pushed this one out of the cache. On another file system the cache's name has to do."""
+    with contextlib.suppress(OSError):
+        os.link(disk.path, name)
+        return replace(disk, path=name)
+    return disk
 
 
 def own_root_disk(overlay: Path, base: RootDisk, target: Path) -> RootDisk:
