@@ -26,7 +26,8 @@ fail() {
 remember_failure() {
   local folder=${SLM_FAILURE_FILE%/*}
   [[ -d $folder ]] || (umask 0022 && mkdir -p "$folder") || return 0
-  [[ -s $SLM_FAILURE_FILE ]] || printf '%s\n' "$(one_line "$1")" >"$SLM_FAILURE_FILE" || return 0
+  flatten "$1" 600
+  [[ -s $SLM_FAILURE_FILE ]] || printf '%s\n' "$FLAT" >"$SLM_FAILURE_FILE" || return 0
 }
 
 forget_failure() {
@@ -34,9 +35,15 @@ forget_failure() {
 }
 
 # What may be shown on a console: plain ASCII, in bounds. Control characters and bytes beyond ASCII would let a value
-# draw there, and half a UTF-8 character would make a report unreadable. Cut first: a value may have 100 KB.
+# draw there, and half a UTF-8 character would make a report unreadable.
 one_line() {
-  local text=${1:0:600}
-  text=${text//[[:cntrl:]]/ }
-  printf '%s' "${text//[^ -~]/?}"
+  flatten "$1" 600
+  printf '%s' "$FLAT"
+}
+
+# flatten TEXT LONGEST   the same in FLAT, without the price of a subshell. Cut first: a value may have 100 KB.
+flatten() {
+  FLAT=${1:0:$2}
+  FLAT=${FLAT//[[:cntrl:]]/ }
+  FLAT=${FLAT//[^ -~]/?}
 }

@@ -32,9 +32,10 @@ validate_parameters() {
 }
 
 judge_parameter() {
-  local name=$1 value=$2 problem
-  problem=$("problem_of_${SLM_PARAM_TYPE[$name]}" "$name" "$value")
-  [[ -z $problem ]] || fail "$name: $problem; accepted: ${SLM_PARAM_ACCEPTED[$name]}"
+  local name=$1 value=$2
+  PROBLEM=''
+  "problem_of_${SLM_PARAM_TYPE[$name]}" "$name" "$value"
+  [[ -z $PROBLEM ]] || fail "$name: $PROBLEM; accepted: ${SLM_PARAM_ACCEPTED[$name]}"
 }
 
 # Programs started from here on have no use for the secrets.
@@ -51,13 +52,13 @@ warn_about_unknown_parameters() {
   local name unknown=0
   # configure has told of them already
   [[ ${SLM_STAGE:-} != bootstrap ]] || return 0
-  while read -r name; do
+  for name in "${!ONEAPP_SLM_@}"; do
     if [[ -z ${SLM_PARAM_TYPE[$name]-} ]]; then
       unknown=$((unknown + 1))
       ((unknown > SLM_UNKNOWN_SHOWN)) ||
-        msg warning "$(one_line "${name:0:80}") is not a parameter of this appliance and is ignored; known are: ${SLM_PARAM_NAMES[*]}"
+        msg warning "${name:0:80} is not a parameter of this appliance and is ignored; known are: ${SLM_PARAM_NAMES[*]}"
     fi
-  done < <(compgen -v ONEAPP_SLM_ || true)
+  done
   ((unknown <= SLM_UNKNOWN_SHOWN)) ||
     msg warning "$((unknown - SLM_UNKNOWN_SHOWN)) more names that begin with ONEAPP_SLM_ are ignored"
 }
@@ -68,22 +69,22 @@ warn_about_unused_certificate() {
   fi
 }
 
-# ---- one judge a type: prints the problem, or nothing when the value is good --------------------------------------
+# ---- one judge a type: sets PROBLEM, or leaves it empty when the value is good. No programs and no subshells: they
+# run at every boot, twice, also on emulated machines. ---------------------------------------------------------------
 
 problem_of_password() {
   local name=$1 value=$2 word words
-  local shortest=${SLM_PARAM_MINIMUM[$name]} longest=${SLM_PARAM_MAXIMUM[$name]}
-  if ((${#value} < shortest)); then
-    echo "the value is too short"
-  elif ((${#value} > longest)); then
-    echo "the value is too long"
-  elif [[ ! $value =~ ^[A-Za-z0-9._~+/=-]+$ ]]; then
-    echo "the value holds a character that is not accepted"
+  if ((${#value} < ${SLM_PARAM_MINIMUM[$name]})); then
+    PROBLEM="the value is too short"
+  elif ((${#value} > ${SLM_PARAM_MAXIMUM[$name]})); then
+    PROBLEM="the value is too long"
+  elif [[ $value == *[!A-Za-z0-9._~+/=-]* ]]; then
+    PROBLEM="the value holds a character that is not accepted"
   else
     read -ra words <<<"${SLM_PARAM_REFUSED[$name]-}"
     for word in "${words[@]}"; do
       if [[ ${value,,} == "$word" ]]; then
-        echo "the value is a well-known password"
+        PROBLEM="the value is a well-known password"
         return
       fi
     done
@@ -92,96 +93,109 @@ problem_of_password() {
 
 problem_of_integer() {
   local name=$1 value=$2
-  local least=${SLM_PARAM_MINIMUM[$name]} most=${SLM_PARAM_MAXIMUM[$name]}
   if [[ ! $value =~ ^(0|[1-9][0-9]{0,8})$ ]]; then
-    echo "$(quoted "$value") is not a whole number in plain digits"
-  elif ((value < least || value > most)); then
-    echo "$value is out of range"
+    quote "$value"
+    PROBLEM="$QUOTED is not a whole number in plain digits"
+  elif ((value < ${SLM_PARAM_MINIMUM[$name]} || value > ${SLM_PARAM_MAXIMUM[$name]})); then
+    PROBLEM="$value is out of range"
   fi
 }
 
 problem_of_decimal() {
-  local name=$1 value=$2
-  if [[ ! $value =~ ^(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?$ ]]; then
-    echo "$(quoted "$value") is not a decimal number with a point"
-  elif ! awk -v low="${SLM_PARAM_MINIMUM[$name]}" -v high="${SLM_PARAM_MAXIMUM[$name]}" -v value="$value" \
-    'BEGIN { exit !(value >= low && value <= high) }'; then
-    echo "$value is out of range"
+  local name=$1 value=$2 millionths
+  if [[ ! $value =~ ^(0|[1-9][0-9]{0,5})(\.([0-9]{1,6}))?$ ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED is not a decimal number with a point"
+    return
+  fi
+  millionths=${BASH_REMATCH[3]}000000
+  millionths=$((BASH_REMATCH[1] * 1000000 + 10#${millionths:0:6}))
+  if ((millionths < ${SLM_PARAM_MINIMUM[$name]} * 1000000 || millionths > ${SLM_PARAM_MAXIMUM[$name]} * 1000000)); then
+    PROBLEM="$value is out of range"
   fi
 }
 
 problem_of_choice() {
   local name=$1 value=$2
-  if [[ " ${SLM_PARAM_CHOICES[$name]} " != *" $value "* || $value == *[[:space:]]* ]]; then
-    echo "$(quoted "$value") is not a choice"
+  if [[ $value == *[!a-z]* || " ${SLM_PARAM_CHOICES[$name]} " != *" $value "* ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED is not a choice"
   fi
 }
 
 problem_of_base64_pem() {
   local value=$2
   if ((${#value} > SLM_PEM_LONGEST)); then
-    echo "the value is too long"
+    PROBLEM="the value is too long"
     return
   fi
   value=${value//[[:space:]]/}
   # grep -c reads to the end, with -q base64 would be killed by the closed pipe of a long value
   if [[ ! $value =~ ^[A-Za-z0-9+/]+={0,2}$ ]] || ((${#value} % 4)) ||
     ! printf '%s' "$value" | base64 -d 2>/dev/null | grep -ac -- '^[[:blank:]]*-----BEGIN [A-Z0-9 ]*-----' >/dev/null; then
-    echo "the value is not base64 of a PEM file"
+    PROBLEM="the value is not base64 of a PEM file"
   fi
 }
 
 problem_of_hostname() {
-  local value=$2 label='[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
-  if ((${#value} > 253)) || [[ ! $value =~ ^$label(\.$label)+$ ]]; then
-    echo "$(quoted "$value") is not a fully qualified DNS name"
-  elif [[ $value =~ ^[0-9.]+$ ]]; then
-    echo "$(quoted "$value") is an address, which the certificate names anyway"
+  local value=$2
+  if ((${#value} > 253)) || [[ ! $value =~ ^$SLM_DNS_LABEL(\.$SLM_DNS_LABEL)+$ ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED is not a fully qualified DNS name"
+  elif [[ $value != *[!0-9.]* ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED is an address, which the certificate names anyway"
   fi
 }
 
-# Never shows a value that might carry a password.
 problem_of_https_url() {
-  local value=$2 label='[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?' port
+  local value=$2 port
   if ((${#value} > 512)); then
-    echo "the value is too long"
+    PROBLEM="the value is too long"
   elif [[ $value == *@* ]]; then
-    echo "the value holds an @, as URLs with credentials do"
-  elif [[ ! $value =~ ^https://($label(\.$label)*|\[[0-9A-Fa-f:.]{2,45}\])(:([0-9]{1,5}))?(/[A-Za-z0-9._~/%-]*)?$ ]]; then
-    echo "$(quoted "$value") is not an https URL in this form"
+    PROBLEM="the value holds an @, as URLs with credentials do"
+  elif [[ ! $value =~ ^https://($SLM_DNS_LABEL(\.$SLM_DNS_LABEL)*|\[[0-9A-Fa-f:.]{2,45}\])(:([0-9]{1,5}))?(/[A-Za-z0-9._~/%-]*)?$ ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED is not an https URL in this form"
   else
     port=${BASH_REMATCH[6]:-443}
-    ((10#$port >= 1 && 10#$port <= 65535)) || echo "$port is not a TCP port"
+    ((10#$port >= 1 && 10#$port <= 65535)) || PROBLEM="$port is not a TCP port"
   fi
 }
 
 problem_of_origins() {
-  local value=$2 origin count=0
+  local value=$2 entries origin bare
   [[ $value != '*' ]] || return 0
   if ((${#value} > SLM_ORIGINS_LONGEST)); then
-    echo "the value is too long"
+    PROBLEM="the value is too long"
     return
   fi
-  if [[ $value =~ [[:cntrl:]] || ${value//[[:space:]]/} == *, || ${value//[[:space:]]/} == ,* || ${value//[[:space:]]/} == *,,* ]]; then
-    echo "$(quoted "$value") has an empty entry or a control character"
+  bare=${value// /}
+  if [[ $value == *[[:cntrl:]]* || -z $bare || $bare == *, || $bare == ,* || $bare == *,,* ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED has an empty entry or a control character"
     return
   fi
-  while read -r origin; do
-    count=$((count + 1))
+  IFS=, read -ra entries <<<"$value"
+  for origin in "${entries[@]}"; do
+    read -r origin <<<"$origin"
     if [[ $origin == '*' ]]; then
-      echo "* stands alone, it can't be mixed with origins"
+      PROBLEM="* stands alone, it can't be mixed with origins"
       return
     elif ! is_origin "$origin"; then
-      echo "$(quoted "$origin") is not an origin (scheme, host and optional port, no path)"
+      quote "$origin"
+      PROBLEM="$QUOTED is not an origin (scheme, host and optional port, no path)"
       return
     fi
-  done < <(split_origins "$value")
-  if ((count > 32)); then
-    echo "it lists $count origins"
+  done
+  if ((${#entries[@]} > 32)); then
+    PROBLEM="it lists ${#entries[@]} origins"
   fi
 }
 
 # ---- forms --------------------------------------------------------------------------------------------------------
+
+SLM_DNS_LABEL='[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
 
 split_origins() {
   local list=$1
@@ -190,16 +204,14 @@ split_origins() {
 
 is_origin() {
   local origin=$1 port
-  local label='[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
-  [[ $origin =~ ^[Hh][Tt][Tt][Pp][Ss]?://($label(\.$label)*|\[[0-9A-Fa-f:.]{2,45}\])(:([1-9][0-9]{0,4}))?$ ]] || return
+  [[ $origin =~ ^[Hh][Tt][Tt][Pp][Ss]?://($SLM_DNS_LABEL(\.$SLM_DNS_LABEL)*|\[[0-9A-Fa-f:.]{2,45}\])(:([1-9][0-9]{0,4}))?$ ]] || return
   port=${origin##*:}
   [[ ! $port =~ ^[0-9]+$ ]] || ((port <= 65535))
 }
 
-# A value as an error message shows it: quoted, one line, short.
-quoted() {
-  local text
-  text=$(one_line "${1:0:64}")
-  ((${#text} <= 60)) || text=${text:0:57}...
-  printf "'%s'" "$text"
+# quote VALUE   sets QUOTED: the value as an error message shows it, in quotes, one line, short.
+quote() {
+  flatten "$1" 64
+  ((${#FLAT} <= 60)) || FLAT=${FLAT:0:57}...
+  QUOTED="'$FLAT'"
 }

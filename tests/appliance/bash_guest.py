@@ -153,7 +153,7 @@ class Guest:
 
 
 def build_guest(folder: Path, environment: Mapping[str, str] | None = None) -> Guest:
-    """A guest as the image leaves it: flavor, model, nginx's main configuration, a console, two CPUs, 2 GiB."""
+    """A guest as the image leaves it: flavor, model, nginx's configuration, a console, two CPUs, 2 GiB."""
     root, stubs = folder / "root", folder / "stubs"
     stubs.mkdir(parents=True)
     guest = Guest(root, stubs, {"FAKE_ADDRESSES": "10.0.2.15", **(environment or {})})

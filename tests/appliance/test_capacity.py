@@ -41,7 +41,7 @@ def check(guest: Guest, tokens: int | None = None) -> list[str]:
     return said
 
 
-# ---- the header -----------------------------------------------------------------------------------------------
+# ---- the header ----
 
 
 def without(*keys: str) -> dict[str, Value]:
@@ -126,7 +126,7 @@ def test_the_shape_is_kept_beside_the_model_until_the_model_changes(guest: Guest
     assert oct(guest.path(SHAPE).stat().st_mode & 0o777) == "0o644"
 
 
-# ---- the arithmetic -------------------------------------------------------------------------------------------
+# ---- the arithmetic ----
 
 
 @pytest.mark.parametrize(("gib", "tokens"), [(24, 8192), (24, 16384), (32, 32768), (64, 131072)])
@@ -141,9 +141,9 @@ def test_32768_tokens_in_24_gib_are_refused_with_the_arithmetic(guest: Guest) ->
     memory(guest, 24)
     [line] = check(guest, 32768)
     assert line.partition("ERROR: ")[2] == (
-        "ONEAPP_SLM_CONTEXT_SIZE: 32768 tokens do not fit: 13.3 GiB for the model + 5.0 GiB for 32768 tokens of "
-        "context + 128 MiB for the engine + 512 MiB for its prompt cache + 384 MiB for the system + 4.8 GiB kept "
-        "free = 24.2 GiB of 24.0 GiB; at most 31488 tokens fit here, or give the VM 26 GiB"
+        "ONEAPP_SLM_CONTEXT_SIZE: 32768 tokens do not fit: 13.3 GiB for the model + 5.0 GiB for 32768 tokens "
+        "of context + 128 MiB for the engine + 512 MiB for its prompt cache + 384 MiB for the system + 4.8 "
+        "GiB kept free = 24.2 GiB of 24.0 GiB; at most 31488 tokens fit here, or give the VM 26 GiB"
     )
     [console] = run_stage(guest, 32768)
     assert console.endswith("or give the VM 26 GiB"), "the console's line is cut off"
@@ -215,7 +215,7 @@ def test_what_cannot_be_known_is_a_warning(guest: Guest) -> None:
     assert "the model alone needs 4.0 GiB for the model" in check(guest)[-1]
 
 
-# ---- the window the model was trained for ---------------------------------------------------------------------
+# ---- the window the model was trained for ----
 
 
 def test_more_than_the_trained_window_is_shared_and_said(guest: Guest) -> None:

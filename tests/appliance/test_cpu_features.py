@@ -1,4 +1,4 @@
-"""A CPU the engine can't use stops configure with the way out; hypervisors hide AVX2 unless told otherwise."""
+"""A CPU the engine can't use stops configure with the way out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def test_opennebulas_default_cpu_is_refused_with_the_way_out(guest: Guest) -> No
     )
     assert guest.configure(check=False).returncode != 0
     assert guest.console() == [
-        "slm-copilot: failed configure: this VM's CPU (QEMU Virtual CPU version 2.5+) lacks AVX2 FMA BMI2 F16C "
-        'MOVBE, which the engine needs; set CPU_MODEL = [ MODEL = "host-passthrough" ] in the VM template, or '
-        "use a host with such a CPU (x86-64-v3)"
+        "slm-copilot: failed configure: this VM's CPU (QEMU Virtual CPU version 2.5+) lacks AVX2 FMA BMI2 "
+        'F16C MOVBE, which the engine needs; set CPU_MODEL = [ MODEL = "host-passthrough" ] in the VM '
+        "template, or use a host with such a CPU (x86-64-v3)"
     ]
     assert not guest.path("/etc/slm-copilot").exists()
 

@@ -67,7 +67,7 @@ def test_first_boot(first_boot: Guest) -> None:
 
 def test_the_report(first_boot: Guest) -> None:
     found = {section: dict(report(first_boot)[section]) for section in report(first_boot).sections()}
-    assert list(found)[0] == "status"
+    assert next(iter(found)) == "status"
     status = found.pop("status")
     assert (set(status), status["state"]) == ({"state", "time"}, "bootstrap_success")
     password = found["connection"].pop("password")
