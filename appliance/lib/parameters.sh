@@ -215,3 +215,8 @@ quote() {
   ((${#FLAT} <= 60)) || FLAT=${FLAT:0:57}...
   QUOTED="'$FLAT'"
 }
+
+quoted() {
+  quote "$1"
+  printf '%s' "$QUOTED"
+}

@@ -265,14 +265,3 @@ def test_secrets_leave_the_environment(guest: Guest) -> None:
     ).stdout
     assert "ONEAPP_SLM_THREADS=1" in names
     assert "Abcdefg1" not in names
-
-
-@pytest.mark.parametrize("mode", ["letsencrypt"])
-def test_modes_of_later_images_are_refused_in_one_line(guest: Guest, mode: str) -> None:
-    result = guest.configure(check=False, ONEAPP_SLM_TLS_MODE=mode)
-    assert result.returncode != 0
-    assert guest.console() == [
-        f"slm-copilot: failed configure: ONEAPP_SLM_TLS_MODE: {mode} is not built into this image; "
-        "accepted here: selfsigned"
-    ]
-    assert not guest.path("/etc/slm-copilot").exists()
