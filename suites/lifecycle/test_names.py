@@ -19,11 +19,13 @@ from suites.lifecycle.guest_state import (
 )
 from suites.lifecycle.living_guest import (
     LivingGuest,
+    address_of,
     change_context,
     readiness,
     start_with,
     switch_on,
 )
+from suites.lifecycle.running_stream import running_stream
 
 DOMAIN = {"ONEAPP_SLM_DOMAIN": "copilot.example.org"}
 RENAMED = {"SET_HOSTNAME": "renamed.example.net"}
@@ -34,11 +36,13 @@ ENDPOINT = ("report.connection.endpoint", "motd", "files./etc/motd", "files./etc
 
 @dataclass(frozen=True)
 class Renamed:
-    """A change of the guest's names: states around it, and what the console said since."""
+    """A change of the guest's names: states around it, what the console said since, why the stream that
+    ran meanwhile ended (empty when it went on, or there was none)."""
 
     before: GuestState
     after: GuestState
     said: str = ""
+    broken: str = ""
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +58,11 @@ def first(guest: LivingGuest) -> GuestState:
 
 @pytest.fixture(scope="module")
 def with_domain(guest: LivingGuest, first: GuestState) -> Renamed:
-    change_context(guest, DOMAIN)
-    return Renamed(first, read_state(guest.machine))
+    patience = 30 * guest.stretch
+    with running_stream(address_of(guest, first), patience_s=patience) as stream:
+        change_context(guest, DOMAIN)
+        after = read_state(guest.machine)
+        return Renamed(first, after, broken=stream.broken_within(patience))
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,10 @@ def another_address(guest: LivingGuest) -> IPv4Interface:
 def test_a_new_domain_is_in_the_certificate(guest: LivingGuest, with_domain: Renamed) -> None:
     assert "copilot.example.org" in with_domain.after.names
     assert readiness(guest, with_domain.after) == 200
+
+
+def test_a_new_certificate_does_not_end_a_running_stream(with_domain: Renamed) -> None:
+    assert with_domain.broken == ""
 
 
 def test_a_new_domain_touches_the_certificate_only(with_domain: Renamed) -> None:
