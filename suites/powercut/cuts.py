@@ -9,7 +9,7 @@ from harness.cell.own_guests import OpenGuest, ReadyDeadline
 from harness.machine.cell import context_of
 from harness.machine.protocol import Machine
 from suites.conformance.guest_facts import output
-from suites.powercut.instants import GAP_S, Instant, ThisBoot, spread, take_instants, wait_for_ssh
+from suites.powercut.instants import Instant, ThisBoot, spread, take_instants, wait_for_ssh
 from suites.powercut.recovery import Expected, faults_of
 
 FIRST = 20
@@ -44,9 +44,7 @@ def make_cuts(open_guest: OpenGuest, ready_deadline: ReadyDeadline, stretch: flo
     """Boot, cut, boot, change the context, cut, boot. Raises HarnessError when a boot does not get ready."""
 
     def instants(machine: Machine, boot: ThisBoot, name: str, enough: int | None = None) -> list[Instant]:
-        return take_instants(
-            machine, folder / name, boot, ready_deadline(), gap_s=GAP_S * stretch, enough=enough
-        )
+        return take_instants(machine, folder / name, boot, stretch=stretch, enough=enough)
 
     with open_guest(CONTEXT) as machine:
         early = instants(machine, _switched_on(machine, ready_deadline), "early", FIRST_CUT)

@@ -18,6 +18,10 @@ from harness.machine.readiness import BannerKnock
 GAP_S = 0.02
 """Seconds a guest runs between two looks, stretched for slow accelerators."""
 
+QUIET_S = 30
+"""Seconds without a change after which no further one is waited for, stretched likewise: longer than a model
+takes to load, and a guest that is stuck is judged by who waits for it to get ready."""
+
 
 @dataclass(frozen=True)
 class Instant:
@@ -61,29 +65,26 @@ def take_instants(
     machine: Machine,
     folder: Path,
     boot: ThisBoot,
-    deadline: Deadline,
     *,
-    gap_s: float,
+    stretch: float,
     enough: int | None = None,
 ) -> list[Instant]:
-    """Copy the disk whenever it changed, until the appliance is ready or there are `enough`.
-
-    `folder` is made here. Raises ApplianceError and DeadlineExceeded when the guest doesn't get there.
+    """Copy the disk whenever it changed, until the appliance is ready, nothing changes any more, or there are
+    `enough`. `folder` is made here. Raises ApplianceError when the appliance says that it failed.
     """
     folder.mkdir()
     began, taken, last = time.monotonic(), list[Instant](), ""
-    while not boot.is_over() and (enough is None or len(taken) < enough):
-        if deadline.expired:
-            raise DeadlineExceeded("the end of the configuration", deadline.seconds)
+    calm = Deadline.after(QUIET_S * stretch)
+    while not (boot.is_over() or calm.expired or (enough is not None and len(taken) >= enough)):
         second = time.monotonic() - began
         disk = folder / f"{len(taken):03d}"
         machine.copy_disk(disk)
         if (digest := digest_of(disk)) != last:
             taken.append(Instant(disk, second))
-            last = digest
+            last, calm = digest, Deadline.after(QUIET_S * stretch)
         else:
             remove(disk)
-        time.sleep(gap_s)
+        time.sleep(GAP_S * stretch)
     return taken
 
 
