@@ -62,6 +62,7 @@ def test_failure_reports_what_was_seen_last() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.timing
 def test_any_other_exception_aborts_at_once() -> None:
     started = time.monotonic()
 

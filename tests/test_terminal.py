@@ -4,6 +4,7 @@ import io
 import re
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -67,6 +68,36 @@ def test_a_long_step_says_what_it_waits_for(
     printed = lines(capsys)
     assert "  still Download: N s, 30%, waiting for the server" in printed
     assert printed[-1] == "✓ Download (N s)"
+
+
+def test_steps_beside_each_other_end_in_any_order(capsys: pytest.CaptureFixture[str]) -> None:
+    with step("All"), ExitStack() as long:
+        first = long.enter_context(step("First", beside=True))
+        with step("Second", beside=True):
+            relay("said", "second │ ")
+        first.note("after")
+    assert lines(capsys) == [
+        "▸ All",
+        "  ▸ First",
+        "  ▸ Second",
+        "second │ said",
+        "  ✓ Second (N s)",
+        "    after",
+        "  ✓ First (N s)",
+        "✓ All (N s)",
+    ]
+
+
+def test_each_step_beside_another_says_what_it_waits_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "STILL_EVERY_S", 0.05)
+    with step("First", beside=True) as first, step("Second", beside=True):
+        first.waiting_for("its machine")
+        time.sleep(0.2)
+    printed = lines(capsys)
+    assert "  still First: N s, waiting for its machine" in printed
+    assert "  still Second: N s" in printed
 
 
 def test_nothing_is_said_after_the_last_step_has_ended(

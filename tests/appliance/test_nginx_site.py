@@ -445,6 +445,7 @@ def test_the_engines_own_errors_pass_unchanged(site: Site, status: int) -> None:
     assert answer.one("Retry-After") == ("5" if status == 503 else None)
 
 
+@pytest.mark.timing
 def test_a_stream_passes_byte_by_byte(site: Site) -> None:
     connection = site.connection()
     connection.request("POST", CHAT, body='{"stream": true}', headers=bearer())

@@ -10,7 +10,14 @@ import threading
 import time
 from pathlib import Path
 
-from harness.cli.child import Child, descendants, end_leftovers
+from harness.cli.child import (
+    Child,
+    descendants,
+    end_all,
+    end_leftovers,
+    end_processes,
+    marked_descendants,
+)
 
 
 def child(program: str, lines: list[str]) -> Child:
@@ -112,3 +119,38 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return stat[stat.rindex(")") + 2] not in "ZX"
+
+
+def test_children_are_ended_together_each_with_its_own_patience() -> None:
+    polite: list[str] = []
+    stubborn: list[str] = []
+    done: list[str] = []
+    last_words = "import time\ntry:\n print('up'); time.sleep(60)\nexcept KeyboardInterrupt:\n print('bye')"
+    deaf = "import signal, time; signal.signal(2, signal.SIG_IGN); print('up'); time.sleep(60)"
+    children = [child(last_words, polite), child(deaf, stubborn), child("print('up')", done)]
+    for lines in (polite, stubborn, done):
+        wait_for(lines, "up")
+    children[2].wait(20)
+    started = time.monotonic()
+    assert end_all(children, polite_s=0.5) == [0, -signal.SIGTERM, 0]
+    assert time.monotonic() - started < 10
+    assert polite == ["up", "bye"]
+
+
+def test_what_a_cell_started_is_known_by_its_mark() -> None:
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    # In a session of its own, as QEMU is: neither its group nor its parent tell whose it is.
+    mine = subprocess.Popen(sleeper, env=os.environ | {"SLM_TEST_MARK": "mine"}, start_new_session=True)
+    other = subprocess.Popen(sleeper, env=os.environ | {"SLM_TEST_MARK": "mine-too"}, start_new_session=True)
+    try:
+        until = time.monotonic() + 10
+        while not (found := marked_descendants("SLM_TEST_MARK=mine")) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert list(found) == [mine.pid]
+        assert end_processes(found) == [f"{found[mine.pid]} ({mine.pid})"]
+        assert mine.poll() is not None
+        assert other.poll() is None
+    finally:
+        for process in (mine, other):
+            process.kill()
+            process.wait()

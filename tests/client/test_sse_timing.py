@@ -19,6 +19,8 @@ from harness.client.sse import (
     ttft_s,
 )
 
+pytestmark = pytest.mark.timing
+
 TTFT_S, ITL_S, TOKENS = 0.4, 0.1, 8
 Serve = Callable[[Reply], ApplianceAddress]
 

@@ -145,6 +145,7 @@ def test_qemu_that_does_not_start_is_told_in_its_own_words(
     assert (str(caught.value), caught.value.exit_code) == (told, 2)
 
 
+@pytest.mark.timing
 def test_qemu_dying_mid_boot_ends_the_wait_and_is_infrastructure(make: Make, fake_qemu: FakeQemu) -> None:
     fake_qemu(die_after_s=0.3, die_with="qemu-system-x86_64: failed to allocate memory\n")
     machine = make()

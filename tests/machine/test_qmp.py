@@ -96,6 +96,7 @@ def test_arguments_and_human_commands_go_through(connect: Connect) -> None:
     }
 
 
+@pytest.mark.timing
 def test_a_silent_server_is_a_timeout(connect: Connect) -> None:
     client, _ = connect(line({"event": "RESUME"}), b"")
     started = time.monotonic()

@@ -85,6 +85,7 @@ def guest(tmp_path: Path, ssh_server: HostAddress) -> MakeGuest:
     return lambda *answers: Guest(tmp_path, ssh_server, *(answers or (GOOD,)))
 
 
+@pytest.mark.timing
 def test_console_and_guest_agree(guest: MakeGuest) -> None:
     booting = guest()
     booting.says("booting\n" + READY_LINE)
@@ -138,6 +139,7 @@ def test_the_status_may_follow_the_ready_line(guest: MakeGuest) -> None:
         ("No bootable device.\n", "no bootable device"),
     ],
 )
+@pytest.mark.timing
 def test_a_fatal_line_ends_the_wait_at_once(guest: MakeGuest, text: str, complaint: str) -> None:
     booting = guest()
     booting.says(text)
@@ -228,6 +230,7 @@ def test_a_port_that_accepts_and_hangs_up_is_no_ssh_yet(monkeypatch: pytest.Monk
         knock.close()
 
 
+@pytest.mark.timing
 def test_patience_with_a_silent_port_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BannerKnock, "RETRY_S", 0.0)
     monkeypatch.setattr(BannerKnock, "FIRST_PATIENCE_S", 0.02)

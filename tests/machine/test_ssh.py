@@ -88,6 +88,7 @@ def test_a_command_runs_with_its_input_and_exit_status(access: SshAccess, play_s
     assert result.command.startswith("read -r word")
 
 
+@pytest.mark.timing
 def test_a_command_that_hangs_is_ended_in_time(access: SshAccess, play_ssh: Play) -> None:
     play_ssh(UP, 'eval "$command"')
     started = time.monotonic()
@@ -108,6 +109,7 @@ def test_ssh_failing_is_not_the_commands_failure(access: SshAccess, play_ssh: Pl
         access.run("true")
 
 
+@pytest.mark.timing
 def test_a_refused_login_is_told_at_once(access: SshAccess, play_ssh: Play) -> None:
     play_ssh("echo 'root@127.0.0.1: Permission denied (publickey).' >&2; exit 255", "exit 1")
     started = time.monotonic()

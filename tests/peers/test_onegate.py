@@ -57,6 +57,7 @@ def test_it_fails_as_told() -> None:
         assert len(onegate.reports) == 2
 
 
+@pytest.mark.timing
 def test_a_silent_one_takes_the_request_and_ends_with_the_block() -> None:
     started = time.monotonic()
     with open_onegate(Loopback(), silent=True) as onegate:

@@ -82,6 +82,7 @@ def test_the_next_stage_finds_the_lock_free_however_slow_the_log_is(service: Ser
     assert (result.returncode, service.status) == (0, "bootstrap_success\n")
 
 
+@pytest.mark.timing
 def test_a_failed_stage_does_not_wait_for_its_log(service: Service) -> None:
     service.set_status("install_success")
     started = time.monotonic()
@@ -97,7 +98,12 @@ def test_a_pipe_left_by_a_power_cut_is_removed_before_it_can_fail_a_stage(servic
     assert service.status == "configure_success\n"
 
 
-@pytest.mark.parametrize("number", ["1", str(os.getpid()), "999999", "", "rubbish"])
+# Named, because test processes that run side by side must agree on the names.
+@pytest.mark.parametrize(
+    "number",
+    ["1", str(os.getpid()), "999999", "", "rubbish"],
+    ids=["init", "this process", "nobody", "nothing", "rubbish"],
+)
 def test_a_pid_file_that_names_no_service_run_keeps_nobody_out(service: Service, number: str) -> None:
     """The number may belong to another process by now."""
     service.set_status("install_success")

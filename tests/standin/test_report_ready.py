@@ -129,6 +129,7 @@ def test_without_an_endpoint_nothing_is_sent(guest: Guest, onegate: OneGate) -> 
     assert (guest.report().returncode, onegate.reports) == (1, ())
 
 
+@pytest.mark.timing
 def test_nothing_listens(guest: Guest) -> None:
     guest.tell("http://127.0.0.1:9")
     started = time.monotonic()
@@ -136,6 +137,7 @@ def test_nothing_listens(guest: Guest) -> None:
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.timing
 def test_the_waiting_for_a_silent_one_is_bounded(guest: Guest, onegate: OneGate) -> None:
     onegate.silent = True
     text = (guest.root / "net-99").read_text()

@@ -159,6 +159,7 @@ def test_the_status_while_a_stage_runs(service: Service, stage: str) -> None:
         ("msg shout 'no such level'", 2),
     ],
 )
+@pytest.mark.timing
 def test_a_stage_that_fails(service: Service, stage: str, body: str, code: int) -> None:
     service.set_status(RUNS[stage][0])
     started = time.monotonic()
