@@ -113,7 +113,7 @@ def test_results_carry_what_the_cell_found(mixed: Run) -> None:
 
 
 def test_failed_checks_come_with_a_command_to_run_them_again(mixed: Run) -> None:
-    tail = mixed.output[mixed.output.index("ci-selfsigned   FAIL") :]
+    tail = mixed.output[mixed.output.index("ci-selfsigned  FAIL") :]
     assert "✗ ci-selfsigned: auth: a wrong password is refused on [GET /v1/a::b]" in tail
     assert re.search(r"make test-image .*TESTS='[^']*::test_a_wrong_password[^']*\[GET /v1/a::b\]'", tail)
 

@@ -170,6 +170,7 @@ def test_qemu_killed_from_outside_is_told(make: Make, fake_qemu: FakeQemu) -> No
         machine.wait_ready(Deadline.after(10))
 
 
+@pytest.mark.timing
 def test_a_guest_that_powers_itself_off_is_at_fault(make: Make, fake_qemu: FakeQemu) -> None:
     fake_qemu(die_after_s=0.1, exit_status=0)
     machine = make()
@@ -249,6 +250,7 @@ def test_more_memory_than_the_host_has_is_refused_with_the_sum(
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.timing
 def test_evidence_of_a_dead_machine(make: Make, fake_qemu: FakeQemu, tmp_path: Path) -> None:
     fake_qemu(console="hello\n", die_after_s=0.5, die_with="qemu-system-x86_64: boom\n")
     machine = make()
