@@ -1,8 +1,15 @@
 # shellcheck shell=bash
 # What people see of the outcome: the report file (root only), the console, the MOTD.
 
+# Where clients go: the address, which our own certificate names; the domain, where a certificate of another maker names
+# that and perhaps nothing else.
 public_endpoint() {
-  printf 'https://%s/v1\n' "$(primary_url_host)"
+  local host
+  host=$(primary_url_host) || return
+  if [[ -n ${SLM_VALUE[domain]} && $(current_origin) != selfsigned ]]; then
+    host=${SLM_VALUE[domain],,}
+  fi
+  printf 'https://%s/v1\n' "$host"
 }
 
 write_report() {
@@ -102,7 +109,8 @@ announce_ready() {
     printf ' API       %s\n' "$endpoint"
     printf ' Model     %s\n' "$SLM_MODEL_ID"
     printf ' Password  grep ^password %s\n' "$SLM_REPORT"
-    printf ' CA file   %s\n\n' "$SLM_TLS_CERT"
+    [[ $(current_origin) != selfsigned ]] || printf ' CA file   %s\n' "$SLM_TLS_CERT"
+    printf '\n'
   } >>"$SLM_MOTD" && chmod 0644 "$SLM_MOTD"
   print_on_console "slm-copilot: ready $endpoint"
 }

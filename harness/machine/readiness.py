@@ -24,8 +24,11 @@ CONFIRM_S = 60
 _STATE_COMMAND = r"""
 status=$(cat /etc/one-appliance/status 2>/dev/null)
 if [ "$status" = bootstrap_success ]; then
+    # The first name of the certificate: not every TLS mode's holds for localhost.
+    name=$(sed -n 's/^names=[A-Z]*:\([^,]*\).*/\1/p' /etc/one-appliance/config)
     code=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 20 \
-        --cacert /etc/ssl/slm-copilot/cert.pem https://localhost/readyz 2>/dev/null)
+        --cacert /etc/ssl/slm-copilot/cert.pem --connect-to ::127.0.0.1:443 \
+        "https://$name/readyz" 2>/dev/null)
 fi
 started=$(systemctl show one-context.service --property=ExecMainStartTimestampMonotonic --value 2>/dev/null)
 written=$(date +%s.%N --reference=/etc/one-appliance/status 2>/dev/null)

@@ -91,8 +91,11 @@ def test_the_report_has_every_key_of_section(report: Report, section: str) -> No
     assert not missing, f"[{section}] lacks {sorted(missing)}; it has {sorted(report.get(section, {}))}"
 
 
-def test_the_report_names_the_guests_own_endpoint(report: Report, machine: Machine) -> None:
-    assert report["connection"]["endpoint"] == f"https://{machine.guest_address}/v1"
+def test_the_report_names_the_endpoint_that_the_certificate_holds_for(
+    report: Report, machine: Machine, appliance: ApplianceAddress
+) -> None:
+    host = appliance.server_name or machine.guest_address
+    assert report["connection"]["endpoint"] == f"https://{host}/v1"
     assert report["connection"]["username"] == "admin"
 
 

@@ -32,6 +32,7 @@ TLS_FILES = (
     "fingerprint",
     "names",
     "report.certificate*",
+    "report.connection.endpoint",
     "files./etc/one-appliance/config",
     "files./etc/ssl/slm-copilot*",
     "files./etc/letsencrypt*",

@@ -571,6 +571,17 @@ def test_a_certificate_with_less_than_30_days_is_warned_about(guest: Guest, days
     assert ("expires in 18 days" in said or "expires in 19 days" in said) is warned
 
 
+def test_people_are_sent_to_a_name_the_certificate_holds_for(guest: Guest) -> None:
+    announce = f"{CONFIGURE}; SLM_MODEL_ID=m SLM_VERSION=1; announce_ready"
+    guest.run(announce, ONEAPP_SLM_DOMAIN="Copilot.example.org")
+    assert guest.console()[-1] == "slm-copilot: ready https://10.0.2.15/v1", "our own certificate names it"
+    assert f"CA file   {guest.path(FOLDER)}/cert.pem" in guest.path("/etc/motd").read_text()
+    guest.write("/etc/motd", "")
+    guest.run(announce, ONEAPP_SLM_DOMAIN="Copilot.example.org", **chained(server()))
+    assert guest.console()[-1] == "slm-copilot: ready https://copilot.example.org/v1"
+    assert "CA file" not in guest.path("/etc/motd").read_text()
+
+
 def test_switching_leaves_one_pair_and_the_right_one(guest: Guest) -> None:
     first, second = server(), server()
     for context, origin in (
