@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline, DeadlineExceeded
 from harness.errors import ApplianceError
-from harness.machine.console import FAILED, READY
+from harness.machine.console import FAILED, FATAL_LINES, READY
 from harness.machine.protocol import Machine
 from harness.machine.readiness import BannerKnock
 
@@ -42,10 +42,13 @@ class ThisBoot:
         return self._machine.console_text()[self._before :]
 
     def is_over(self) -> bool:
-        """True once the appliance is ready. Raises ApplianceError when it says that it failed."""
+        """True once the appliance is ready. Raises ApplianceError when it, or its system, says it failed."""
         text = self.text()
         if failed := FAILED.search(text):
             raise ApplianceError(f"{failed['stage']} failed: {failed['reason']}")
+        for fatal in FATAL_LINES:
+            if fatal.pattern.search(text):
+                raise ApplianceError(fatal.meaning)
         return READY.search(text) is not None
 
 
@@ -104,7 +107,9 @@ def digest_of(disk: Path) -> str:
     if disk.is_file():
         with disk.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    lines = [_line(path, disk) for path in sorted(disk.rglob("*")) if "/var/log/journal/" not in str(path)]
+    journal = disk / "var/log/journal"
+    paths = [path for path in sorted(disk.rglob("*")) if not path.is_relative_to(journal)]
+    lines = [_line(path, disk) for path in paths]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

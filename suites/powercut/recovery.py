@@ -105,7 +105,7 @@ def faults_of(machine: Machine, expected: Expected, scratch: Path) -> list[str]:
     """What is not as it must be in a guest that says it is ready."""
     part = {name: text.strip() for name, text in sections(output(machine, GATHER, timeout=120)).items()}
     REDACTOR.add(part["password"], "admin password")
-    faults = _on_disk(part)
+    faults = faults_on_disk(part)
     if not part["certificate"] or not part["password"]:
         return [*faults, "there is no certificate or no password in the report"]
     names = read_certificate(part["certificate"]).names
@@ -118,7 +118,8 @@ def faults_of(machine: Machine, expected: Expected, scratch: Path) -> list[str]:
     return faults + _over_https(machine, part, expected, scratch)
 
 
-def _on_disk(part: Mapping[str, str]) -> list[str]:
+def faults_on_disk(part: Mapping[str, str]) -> list[str]:
+    """What the parts that GATHER printed say about the disk."""
     keys = [line.split()[0] for line in part["public keys"].splitlines()]
     rules = {
         f"the status is {part['status']!r}": part["status"] == "bootstrap_success",
