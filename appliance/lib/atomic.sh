@@ -7,12 +7,23 @@ write_atomically() {
   local mode=$1 owner=$2 path=$3
   local folder=${path%/*} name=${path##*/} temporary
   drop_unfinished "$path"
-  temporary=$(mktemp "$folder/.$name.XXXXXX") || return
+  temporary=$(mktemp "$folder/.$name.XXXXXX") || fail "$(unwritten "$path")" || return
   if ! { cat >"$temporary" && give "$mode" "$owner" "$temporary" && sync "$temporary" && mv -fT "$temporary" "$path"; }; then
     rm -f "$temporary"
-    return 1
+    fail "$(unwritten "$path")" || return
   fi
   sync "$folder"
+}
+
+# unwritten PATH   says that it could not be written, and why if there is no room.
+unwritten() {
+  local free_kib
+  free_kib=$(df --output=avail -k "${1%/*}" 2>/dev/null | sed -n '$p' || true)
+  if [[ $free_kib =~ ^\ *[0-9]+$ ]] && ((free_kib < 64)); then
+    printf '%s could not be written: the disk is full; what was there before stays. Free some space or grow the disk\n' "$1"
+  else
+    printf '%s could not be written; what was there before stays\n' "$1"
+  fi
 }
 
 # drop_unfinished PATH   removes what an interrupted write_atomically left beside PATH; it may hold a secret.

@@ -73,7 +73,7 @@ check_public_readiness() {
 # check_candidate AUTH SITE   tests what would be installed inside nginx's own configuration, without touching it.
 check_candidate() {
   local auth=$1 site=$2 folder answer main status=0
-  folder=$(mktemp -d "$SLM_NGINX_DIR/.slm-copilot-check.XXXXXX") || return
+  folder=$(mktemp -d "$SLM_NGINX_DIR/.slm-copilot-check.XXXXXX") || fail "$(unwritten "$SLM_NGINX_DIR/nginx.conf")" || return
   main=$folder.conf # beside nginx.conf: relative includes start from there
   {
     printf '%s\n' "$auth" >"$folder/auth.conf" &&
@@ -84,7 +84,10 @@ check_candidate() {
       answer=$(umask 0027 && nginx -e stderr -t -q -c "$main" 2>&1)
   } || status=1
   rm -rf "$folder" "$main"
-  ((status == 0)) || fail "nginx refuses the new configuration, the previous one stays: $(one_line "${answer:-it could not be written}")"
+  if ((status != 0)) && [[ -z ${answer:-} ]]; then
+    fail "$(unwritten "$SLM_NGINX_SITE")" || return
+  fi
+  ((status == 0)) || fail "nginx refuses the new configuration, the previous one stays: $(one_line "$answer")"
 }
 
 same_content() {

@@ -96,3 +96,29 @@ def test_a_link_is_replaced_in_one_step(guest: Guest) -> None:
     guest.run('link_atomically a "$SLM_ROOT/current"; link_atomically b "$SLM_ROOT/current"')
     assert guest.path("/current").readlink() == Path("b")
     assert guest.path("/current/file").read_text() == "b"
+
+
+# Writing fails as it does on a full disk, but for the reason: no file may have a byte.
+NO_ROOM = "trap '' XFSZ; ulimit -f 0; "
+DF = "#!/usr/bin/env bash\nprintf 'Avail\\n%s\\n' {free}\n"
+
+
+def test_a_write_that_finds_no_room_says_so_and_changes_nothing(guest: Guest) -> None:
+    guest.write("/folder/file", "old")
+    guest.stub("df", DF.format(free=12))
+    script = NO_ROOM + 'echo new | write_atomically 0644 root:root "$SLM_ROOT/folder/file"'
+    result = guest.run(script, check=False)
+    assert result.returncode != 0
+    assert "ERROR" in result.stderr
+    assert "/folder/file could not be written: the disk is full; what was there before stays" in result.stderr
+    assert guest.path("/folder/file").read_text() == "old"
+    assert [path.name for path in guest.path("/folder").iterdir()] == ["file"]
+
+
+def test_a_write_that_fails_otherwise_does_not_blame_the_disk(guest: Guest) -> None:
+    guest.write("/folder/file", "old")
+    guest.stub("df", DF.format(free=4000000))
+    script = NO_ROOM + 'echo new | write_atomically 0644 root:root "$SLM_ROOT/folder/file"'
+    result = guest.run(script, check=False)
+    assert "could not be written; what was there before stays" in result.stderr
+    assert "full" not in result.stderr
