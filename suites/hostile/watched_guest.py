@@ -54,7 +54,7 @@ echo '== end'
 
 @dataclass(frozen=True)
 class Look:
-    """The guest after a context: status file, message of the day and the reason below it, the report's [status]
+    """The guest after a context: status file, message of the day, the reason below it, the report's [status]
     by key and its section names, configure's last lines, what was executed or changed, and what the console
     said meanwhile."""
 
