@@ -26,7 +26,8 @@ tls_letsencrypt_configure() {
 # tls_letsencrypt_leave   nothing may renew any more. The account stays: who comes back needs no second one.
 tls_letsencrypt_leave() {
   remove_lineage
-  rm -f "$SLM_ACME_CA_FILE" "$SLM_CERTIFICATE_STATE"
+  # certbot explains the folder that is empty now
+  rm -f "$SLM_ACME_CA_FILE" "$SLM_CERTIFICATE_STATE" "$SLM_LETSENCRYPT_DIR/live/README"
 }
 
 serve_best_pair() {

@@ -37,7 +37,7 @@ TLS_FILES = (
     "files./etc/ssl/slm-copilot*",
     "files./etc/letsencrypt*",
     "files./etc/slm-copilot/acme*",
-    "files./etc/slm-copilot/certificate-state",
+    "files./etc/slm-copilot/certificate-*",
     "motd",
     "files./etc/motd*",
 )
