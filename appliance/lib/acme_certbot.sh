@@ -79,10 +79,11 @@ certbot_reason() {
     }' | shortened
 }
 
-# Network errors come wrapped in the names of four Python classes; the inner message is what helps.
+# Network errors come wrapped in the names of Python classes; the inner message is what helps.
 shortened() {
   sed -E -e 's/^(requests|urllib3|acme)\.[A-Za-z.]*(Error|Exception)[A-Za-z]*: //' \
     -e "s/^HTTPSConnectionPool\(host='([^']*)', port=([0-9]+)\).*Caused by .*(\[Errno -?[0-9]+\] |\(_ssl|certificate verify failed|timed out)(.*)/the ACME server \1:\2 can't be reached: \3\4/" \
+    -e "s/^ValueError: Requesting ([^ ]+): (.*)/the ACME server can't be reached: \1: \2/" \
     -e "s/[)'\"]+\$//" | cut -c 1-240
 }
 

@@ -192,13 +192,14 @@ certificate_status() {
   fi
 }
 
-# The report keeps everything else as the bootstrap stage wrote it.
+# What depends on the certificate; the report keeps everything else as the bootstrap stage wrote it.
 refresh_certificate_report() {
-  local section
+  local section endpoint
   [[ -s $SLM_REPORT ]] && grep -q '^\[certificate\]$' "$SLM_REPORT" || return 0
-  section=$(render_certificate_section) || return
-  SECTION=$section awk '
+  section=$(render_certificate_section) && endpoint=$(public_endpoint) || return
+  SECTION=$section ENDPOINT=$endpoint awk '
     /^\[/ { inside = ($0 == "[certificate]"); if (inside) print ENVIRON["SECTION"] "\n" }
+    /^endpoint=/ { $0 = "endpoint=" ENVIRON["ENDPOINT"] }
     !inside' "$SLM_REPORT" | write_if_changed 0600 root:root "$SLM_REPORT"
 }
 
