@@ -127,6 +127,41 @@ def test_a_report_without_results_is_one_clear_line(
     assert capsys.readouterr().err.startswith(f"error: no results at {tmp_path}")
 
 
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (["--suites", "nonsense"], "no suite 'nonsense'", "accepted are all, conformance, "),
+        (["--profiles", "nonsense"], "unknown profile 'nonsense'", "profiles.yaml has: "),
+        (["--cells", "ci-none"], "no cell ci-none in this run", "it has: ci-selfsigned, ci-letsencrypt"),
+        (
+            ["--suites", "powercut", "--tls-modes", "custom"],
+            "no cell for powercut in TLS mode custom",
+            "powercut runs in TLS mode selfsigned only",
+        ),
+        (
+            ["--tests", "suites/x/test_y.py"],
+            "TESTS=suites/x/test_y.py names no check of ci-selfsigned",
+            "name",
+        ),
+        (["--tests", "'test_a.py"], "TESTS='test_a.py can't be split into node ids", ""),
+    ],
+)
+def test_a_wrong_request_is_one_line_before_any_work(
+    options: list[str],
+    message: str,
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("SLM_REPORTS", str(tmp_path / "reports"))
+    assert main(["test-image", *options]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"error: {message}")
+    assert [line.startswith(f"hint: {hint}") for line in lines[1:]] == [True] * bool(hint)
+    assert not (tmp_path / "reports").exists()
+
+
 def test_the_command_of_a_run_names_only_what_was_asked_for() -> None:
     assert run_command(TestImageRequest()) == "make test-image"
     request = TestImageRequest(machine="nspawn", profiles=("ci", "minimum"), selection="auth and post")

@@ -211,16 +211,3 @@ def test_a_test_process_that_is_killed_is_exit_2_and_leaves_nothing(workshop: Wo
     assert run.results.fault == "ci-selfsigned: the test process was killed by signal 9 during: auth: sleeps"
     assert run.results.cells[0].tests.passed == 1
     assert processes_with(mark) == []
-
-
-def test_an_unknown_suite_or_profile_is_one_line_and_no_run(workshop: Workshop, tmp_path: Path) -> None:
-    for options, message in (
-        (["--suites", "nonsense"], "error: no suite 'nonsense'"),
-        (["--profiles", "nonsense"], "error: unknown profile 'nonsense'"),
-    ):
-        run = workshop.run(GREEN_SUITE, *options)
-        assert run.exit_status == 2
-        error, hint = run.output.splitlines()
-        assert error == message
-        assert hint.startswith("hint: ")
-    assert not (tmp_path / "reports").exists()
