@@ -100,3 +100,18 @@ def test_the_watchdog_sees_a_working_engine_work(
         second = output(machine, look)
     assert first.startswith("busy "), first
     assert first != second, "two tokens later the counters say the same"
+
+
+def test_the_watchdogs_question_costs_no_client_its_cached_prompt(
+    machine: Machine, client: httpx.Client
+) -> None:
+    asked = chat(" ".join(f"word{number}" for number in range(60)), max_tokens=1)
+    tokens = expect_json(client.post(CHAT, json=asked))["usage"]["prompt_tokens"]
+    ask_it = (
+        f"cd {APPLIANCE} && for file in paths failure flavor; do . lib/$file.sh; done"
+        " && load_flavor && engine_answers 60"
+    )
+    output(machine, ask_it, timeout=90)
+    usage = expect_json(client.post(CHAT, json=asked))["usage"]
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert cached >= tokens - 4, f"{cached} of {tokens} tokens were still there"
