@@ -47,6 +47,7 @@ echo '== report';   awk '/^\\[/ {{ here = $0 == "[status]" }} here' /etc/one-app
 echo '== sections'; grep '^\\[' /etc/one-appliance/config
 echo '== log';      tail -n 40 /var/log/one-appliance/configure.log
 echo '== executed'; cat /run/slm-canary-ran /etc/pwned 2>/dev/null
+rm -f /run/slm-canary-ran
 echo '== changed';  list | diff /run/hostile-before - | grep '^[<>]' | head -n 20
 echo '== end'
 """
