@@ -37,6 +37,9 @@ CONFIGURATION = (
 NEW_WITH_A_BOOT = frozenset({"boot_id", "engine_pid", "proxy_pid"})
 """What an orderly reboot may change, and nothing else."""
 
+SETTINGS = "files./etc/slm-copilot/certificate-settings"
+"""Every judged value that is no secret and no file, for what renews the certificate between two boots."""
+
 NEW_WITH_A_CERTIFICATE = frozenset(
     {
         "fingerprint",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from suites.lifecycle.conftest import NewGuest
-from suites.lifecycle.guest_state import GuestState, difference, read_state
+from suites.lifecycle.guest_state import SETTINGS, GuestState, difference, read_state
 from suites.lifecycle.living_guest import (
     EngineSettings,
     LivingGuest,
@@ -46,7 +46,7 @@ PROXY_CHANGES = {
     "every script run again": Change(None),
     "a new password": Change(PASSWORD, ("password", *AUTH_FILES, REPORT_FILE)),
     "every script run again with the new password": Change(None),
-    "new origins": Change({**PASSWORD, **ORIGINS}, (SITE_FILE,)),
+    "new origins": Change({**PASSWORD, **ORIGINS}, (SITE_FILE, SETTINGS)),
     "the password cleared": Change(ORIGINS, ("password", *AUTH_FILES, REPORT_FILE)),
 }
 """In this order, on one guest; none of them is the engine's business."""
@@ -167,7 +167,7 @@ def test_the_engine_is_restarted_by(engine_changed: Changed) -> None:
 
 def test_only_the_engine_is_restarted_by(engine_changed: Changed) -> None:
     before, after = engine_changed.before, engine_changed.after
-    touched = ("engine_pid", "report.engine*", "files./etc/slm-copilot/engine.env", REPORT_FILE)
+    touched = ("engine_pid", "report.engine*", "files./etc/slm-copilot/engine.env", SETTINGS, REPORT_FILE)
     assert difference(before, after, but=touched) == ""
 
 

@@ -13,6 +13,7 @@ from suites.lifecycle.conftest import NewGuest
 from suites.lifecycle.guest_state import (
     NEW_WITH_A_BOOT,
     NEW_WITH_A_CERTIFICATE,
+    SETTINGS,
     GuestState,
     difference,
     read_state,
@@ -28,8 +29,6 @@ from suites.lifecycle.living_guest import (
 from suites.lifecycle.running_stream import running_stream
 
 DOMAIN = {"ONEAPP_SLM_DOMAIN": "copilot.example.org"}
-DOMAIN_FILE = "files./etc/slm-copilot/certificate-settings"
-"""Where the timer that renews certificates finds the domain."""
 RENAMED = {"SET_HOSTNAME": "renamed.example.net"}
 
 HOSTNAME = ("hostname", "files./etc/hostname", "files./etc/hosts")
@@ -113,7 +112,7 @@ def test_a_new_certificate_does_not_end_a_running_stream(with_domain: Renamed) -
 
 
 def test_a_new_domain_touches_the_certificate_only(with_domain: Renamed) -> None:
-    touched = [*NEW_WITH_A_CERTIFICATE, DOMAIN_FILE]
+    touched = [*NEW_WITH_A_CERTIFICATE, SETTINGS]
     assert difference(with_domain.before, with_domain.after, but=touched) == ""
 
 
@@ -140,7 +139,7 @@ def test_the_domain_stays_in_the_certificate_of_a_new_host_name(with_hostname: R
 
 def test_a_removed_domain_alone_renews_nothing(guest: LivingGuest, without_domain: Renamed) -> None:
     """Clients that trust the certificate would have to trust another one, for a name nobody uses."""
-    assert difference(without_domain.before, without_domain.after, but=[DOMAIN_FILE]) == ""
+    assert difference(without_domain.before, without_domain.after, but=[SETTINGS]) == ""
     assert readiness(guest, without_domain.before) == 200
 
 
