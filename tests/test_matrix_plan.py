@@ -1,6 +1,7 @@
 """Which cells a run has, on which machine, and what each of them runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,16 @@ def test_the_quick_machine(asked: str, accelerator: str, refusal: str, name: str
     assert chosen.name == name
     assert told in chosen.reason
     assert bool(told) == bool(chosen.reason)
+
+
+def test_a_cell_keeps_as_many_cores_busy_as_its_hungriest_suite_but_no_more_than_it_has() -> None:
+    light = replace(LETSENCRYPT, whole=Share(5, 60, cores=1))
+    cells = {cell.name: cell for cell in plan((CONFORMANCE, light, HOSTILE, light_powercut())).cells}
+    assert cells["ci-letsencrypt"].cores(2) == 2, "TOPICS don't say how many: all"
+    assert cells["ci-powercut"].cores(2) == 1
+    assert cells["ci-powercut"].cores(1) == 1
+    assert cells["ci-hostile"].cores(8) == 8
+
+
+def light_powercut() -> Suite:
+    return replace(POWERCUT, whole=Share(5, 60, cores=1))

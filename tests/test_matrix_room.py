@@ -11,13 +11,13 @@ from harness.matrix.room import OVERHEAD_MIB, Room, available_mib, in_order
 class Size:
     """A cell, as large as it is."""
 
-    vcpus: int = 2
+    cores: int = 2
     ram_mib: int = 2048
     seconds: int = 60
 
 
 CI = Size()
-LARGE = Size(vcpus=8, ram_mib=24576)
+LARGE = Size(cores=8, ram_mib=24576)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def test_what_a_suite_wants_is_read(tmp_path: Path) -> None:
         later_modes=Share(minimum=1, seconds=3, checks=("test_one.py", "test_two.py::test_it")),
     )
     assert load_suites(written(tmp_path, BOTH))["tiny"].on_vm == Share(minimum=2, seconds=9)
+    hungry = load_suites(written(tmp_path, GOOD.replace("seconds: 30", "seconds: 30\n    cores: 3")))
+    assert hungry["tiny"].whole == Share(minimum=5, seconds=30, cores=3)
 
 
 @pytest.mark.parametrize(
@@ -129,5 +131,5 @@ def test_an_unknown_suite_is_one_line_with_those_there_are() -> None:
 
 def test_the_words_at_the_files_head_are_those_it_is_read_with() -> None:
     head = CELLS_FILE.read_text().partition("\nsuites:")[0]
-    for word in ("cell", "tls_modes", "machine", "minimum", "seconds", "later_modes", "on_vm"):
+    for word in ("cell", "tls_modes", "machine", "minimum", "seconds", "cores", "later_modes", "on_vm"):
         assert f"\n# {word} " in head, word

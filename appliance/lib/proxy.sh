@@ -49,7 +49,7 @@ start_proxy() {
     systemctl reset-failed nginx.service 2>/dev/null || true
     systemctl start nginx.service || fail "nginx did not start, see journalctl -u nginx" || return
   elif is_pending nginx; then
-    systemctl reload nginx.service || fail "nginx did not take over its new configuration, see journalctl -u nginx" || return
+    reload_proxy || fail "nginx did not take over its new configuration, see journalctl -u nginx" || return
   fi
   clear_pending nginx
 }

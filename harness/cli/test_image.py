@@ -209,7 +209,7 @@ def _cell_plan(
         keep=request.keep,
         run_folder=run_folder,
         rerun=cell_command(request, image, cell.name),
-        vcpus=profile.vcpus,
+        cores=cell.cores(profile.vcpus),
         ram_mib=profile.ram_mib,
         seconds=cell.seconds,
     )

@@ -16,7 +16,7 @@ class Sized(Protocol):
     """What takes room on the host: a cell."""
 
     @property
-    def vcpus(self) -> int: ...
+    def cores(self) -> int: ...
 
     @property
     def ram_mib(self) -> int: ...
@@ -46,7 +46,7 @@ class Room:
             return len(running) < self.jobs
         together = [*running, one]
         return (
-            sum(cell.vcpus for cell in together) <= self.cores
+            sum(cell.cores for cell in together) <= self.cores
             and sum(cell.ram_mib + OVERHEAD_MIB for cell in together) <= self.ram_mib
         )
 

@@ -22,10 +22,12 @@ MACHINES = ("asked", "quick", "both")
 class Share:
     """The part of a suite that runs in one kind of cell: `checks` are files of the suite, or
     `file.py::function`, () for all of them; `minimum` of them must be executed for a PASS; `seconds` is about
-    what they take beside the boot (under TCG, natively for what runs on the quick machine)."""
+    what they take beside the boot (under TCG, natively for what runs on the quick machine); `cores` is how
+    many of the host's they keep busy, None for as many as the profile has vCPUs."""
 
     minimum: int = 1
     seconds: int = 60
+    cores: int | None = None
     checks: tuple[str, ...] = ()
 
 
@@ -69,7 +71,7 @@ def _suite(reader: Reader, name: object, entry: object) -> Suite:
         entry,
         where,
         required={"cell", "tls_modes", "machine", "minimum", "seconds"},
-        optional={"later_modes", "on_vm"},
+        optional={"cores", "later_modes", "on_vm"},
     )
     machine = _one_of(reader, fields["machine"], f"{where}, machine", MACHINES)
     if (machine == "both") != ("on_vm" in fields):
@@ -90,7 +92,7 @@ def _inner_share(reader: Reader, fields: Any, key: str, where: str, folder: Path
     if key not in fields:
         return None
     inside = f"{where}, {key}"
-    inner = reader.mapping(fields[key], inside, required={"minimum", "seconds"}, optional={"checks"})
+    inner = reader.mapping(fields[key], inside, required={"minimum", "seconds"}, optional={"checks", "cores"})
     return _share(reader, inner, inside, folder)
 
 
@@ -103,6 +105,7 @@ def _share(reader: Reader, fields: Any, where: str, folder: Path) -> Share:
     return Share(
         minimum=reader.integer(fields, "minimum", where, low=1, high=100_000),
         seconds=reader.integer(fields, "seconds", where, low=1, high=86_400),
+        cores=reader.integer(fields, "cores", where, low=1, high=1024) if "cores" in fields else None,
         checks=tuple(checks),
     )
 

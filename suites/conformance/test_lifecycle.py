@@ -176,6 +176,8 @@ def test_ssh_host_keys_were_made_by_this_machine(files: dict[str, FileFacts]) ->
 def test_it_was_ready_within_60_seconds_of_power_on(machine: Machine, cell: CellOptions) -> None:
     if machine.kind != "qemu":
         pytest.skip(f"a {machine.kind} machine boots without firmware and kernel; the promise is about QEMU")
+    if cell.tls_mode == "letsencrypt":
+        pytest.skip("the promise is about the appliance; how long an ACME server takes is not its doing")
     facts = read_cell(cell.evidence)
     ready_s = facts.timings.ready_s
     assert ready_s is not None, "the harness could not tell when the guest was ready"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cell.options import CellOptions
 from harness.client.https import ApplianceAddress
 from harness.machine.protocol import Machine
 from suites.conformance.ask import COUNT
@@ -93,13 +94,18 @@ def test_nginxs_copies_are_its_own_on_tmpfs(machine: Machine) -> None:
     assert machine.run(f"stat -f -c %T {PROXYS_COPIES}").stdout.strip() == "tmpfs"
 
 
-def test_the_private_key_is_in_one_place_and_nginxs_copy(machine: Machine) -> None:
+def test_the_private_key_is_where_its_maker_and_nginx_need_it_only(
+    machine: Machine, cell: CellOptions
+) -> None:
     key = machine.run("sed -n 2p /etc/ssl/slm-copilot/key.pem").stdout.strip().encode()
     folders = "/etc /opt/slm-copilot/appliance /var/log /var/lib /run /tmp /root"
     result = machine.run(f"{PRELUDE}files {folders}", timeout=120, input=key + b"\n")
     found = [name for name in result.stdout.split() if name != f"{PROXYS_COPIES}key.pem"]
-    assert len(found) == 1, f"it is in {found}"
-    assert found[0].startswith("/etc/ssl/slm-copilot/"), f"it is in {found}"
+    makers = [name for name in found if name.startswith("/etc/letsencrypt/archive/")]
+    assert len(makers) == (cell.tls_mode == "letsencrypt"), f"it is in {found}"
+    served = [name for name in found if name not in makers]
+    assert len(served) == 1, f"it is in {found}"
+    assert served[0].startswith("/etc/ssl/slm-copilot/"), f"it is in {found}"
 
 
 def test_nobody_but_root_can_read_configuration_with_secrets(machine: Machine) -> None:
