@@ -19,11 +19,10 @@ SLM_WATCHDOG_RESTART_S=${SLM_WATCHDOG_RESTART_S:-1800}
 install_watchdog() {
   give 0755 root:root "$SLM_APPLIANCE_DIR/bin/engine-watchdog" &&
     install_unit_file "$SLM_APPLIANCE_DIR/templates/slm-watchdog.service" "$SLM_ROOT/etc/systemd/system/$SLM_WATCHDOG_UNIT" &&
-    reload_units
+    reload_units && enable_unit "$SLM_WATCHDOG_UNIT"
 }
 
 start_watchdog() {
-  enable_unit "$SLM_WATCHDOG_UNIT"
   systemctl start "$SLM_WATCHDOG_UNIT" || fail "the engine's watchdog did not start, see journalctl -u $SLM_WATCHDOG_UNIT"
 }
 

@@ -9,7 +9,8 @@ gives many cuts, and because a disk that is the same as at the last look would b
 every instant that is kept is another disk.
 
 Two cuts are real all the same: the running guest is killed in the middle of its first configuration and
-in that of a changed context, and the same machine is switched on again.
+in that of a changed context. After the first the same machine is switched on again; the disk that the
+second left is booted like the copies.
 
 What this can't show is the loss of the host's own page cache: a host without power may forget or tear
 writes that were never flushed. And in a container nothing is lost that was written, synced or not,

@@ -22,9 +22,9 @@ def test_the_guest_is_whole_after_it_was_killed_in_its_first_configuration(cuts:
 
 
 def test_the_guest_is_whole_and_new_after_it_was_killed_while_taking_over_a_changed_context(
-    cuts: Cuts,
+    changed_context: list[list[str]],
 ) -> None:
-    assert not cuts.faults_after_changed_cut, "\n".join(cuts.faults_after_changed_cut)
+    whole(changed_context, len(changed_context))
 
 
 @pytest.mark.parametrize("number", range(1, FIRST + 1))

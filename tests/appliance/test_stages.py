@@ -53,13 +53,12 @@ def test_first_boot(first_boot: Guest) -> None:
         "is-enabled --quiet nginx.service",
         "enable --quiet nginx.service",
         "is-active --quiet nginx.service",
+        "show --property MainPID --value nginx.service",
         "reload nginx.service",
         "is-enabled --quiet slm-certificate.timer",
         "enable --quiet slm-certificate.timer",
         "is-active --quiet slm-certificate.timer",
         "start slm-certificate.timer",
-        "is-enabled --quiet slm-watchdog.service",
-        "enable --quiet slm-watchdog.service",
         "start slm-watchdog.service",
         "show --property MainPID --value slm-engine.service",
     ]
@@ -237,10 +236,11 @@ def test_a_broken_tool_stops_configure_with_its_reason(guest: Guest) -> None:
 
 
 def test_an_unexpected_failure_names_the_step_and_the_log(guest: Guest) -> None:
-    guest.stub("mktemp", "#!/usr/bin/env bash\nexit 1\n")
-    assert guest.configure(check=False).returncode != 0
+    stage = "break_down() { false; }\nrun_stage configure load_flavor break_down"
+    trap = "trap 'set +e; service_cleanup' EXIT"
+    assert guest.run(f"{trap}\n{stage}", check=False).returncode != 0
     assert guest.console() == [
-        "slm-copilot: failed configure: step resolve_password stopped unexpectedly, "
+        "slm-copilot: failed configure: step break_down stopped unexpectedly, "
         "see /var/log/one-appliance/configure.log"
     ]
 
