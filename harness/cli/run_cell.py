@@ -60,7 +60,7 @@ class CellPlan:
     expression: str = ""
     vm_only: bool = False
     required: int = 1
-    cores: int = 1
+    cores: float = 1
     ram_mib: int = 0
     seconds: int = 0
     prefix: str = ""

@@ -40,7 +40,7 @@ class PlannedCell:
         """About how long its checks take."""
         return sum(one.share.seconds for one in self.suites)
 
-    def cores(self, vcpus: int) -> int:
+    def cores(self, vcpus: int) -> float:
         """Cores of the host it keeps busy, at most the `vcpus` of its profile: its hungriest suite's."""
         wanted = [vcpus if one.share.cores is None else one.share.cores for one in self.suites]
         return min(vcpus, max(wanted, default=vcpus))

@@ -27,7 +27,7 @@ class Share:
 
     minimum: int = 1
     seconds: int = 60
-    cores: int | None = None
+    cores: float | None = None
     checks: tuple[str, ...] = ()
 
 
@@ -105,7 +105,7 @@ def _share(reader: Reader, fields: Any, where: str, folder: Path) -> Share:
     return Share(
         minimum=reader.integer(fields, "minimum", where, low=1, high=100_000),
         seconds=reader.integer(fields, "seconds", where, low=1, high=86_400),
-        cores=reader.integer(fields, "cores", where, low=1, high=1024) if "cores" in fields else None,
+        cores=reader.number(fields, "cores", where, low=0.1, high=1024) if "cores" in fields else None,
         checks=tuple(checks),
     )
 
