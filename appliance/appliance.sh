@@ -66,6 +66,7 @@ service_configure() {
     engine_configure
 }
 
+# The engine loads its model, minutes for a large one, while the proxy starts and a certificate is asked for.
 service_bootstrap() {
   run_stage bootstrap \
     load_flavor \
@@ -74,12 +75,13 @@ service_bootstrap() {
     resolve_model \
     resolve_threads \
     resolve_password \
-    engine_start \
+    engine_begin \
     hold_certificate_keeper \
     start_proxy \
-    check_public_readiness \
     obtain_certificate \
     start_certificate_keeper \
+    engine_start \
+    check_public_readiness \
     start_watchdog \
     write_report
 }

@@ -61,14 +61,19 @@ LLAMA_ARG_THREADS_HTTP=$((SLM_MAX_REQUESTS + 8))
 ENV
 }
 
-# Blocks until the model answers (the unit's ExecStartPost) or the unit has failed.
-engine_start() {
+engine_begin() {
   local verb=start
   enable_unit "$SLM_ENGINE_UNIT"
   if is_pending engine; then
     verb=restart
   fi
-  systemctl "$verb" "$SLM_ENGINE_UNIT" || fail "the engine did not become ready: $(last_engine_error)" || return
+  systemctl "$verb" --no-block "$SLM_ENGINE_UNIT" || fail "the engine did not become ready: $(last_engine_error)"
+}
+
+# Blocks until the model answers (the unit's ExecStartPost) or the unit has failed. A start or restart that
+# engine_begin has asked for is waited for, not done again.
+engine_start() {
+  systemctl start "$SLM_ENGINE_UNIT" || fail "the engine did not become ready: $(last_engine_error)" || return
   clear_pending engine
 }
 

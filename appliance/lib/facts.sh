@@ -6,17 +6,18 @@
 # of IPv6's temporary or deprecated addresses, which change by themselves. And SLM_PRIMARY_ADDRESS: the IPv4 address
 # of the interface with the default route, else the first address, else the loopback.
 resolve_addresses() {
-  local interfaces route device
+  local interfaces route found
   interfaces=$(ip -j addr show) && route=$(ip -j -4 route show default) &&
-    SLM_ADDRESSES=$(jq -r '
-      .[] | .addr_info[]?
-      | select(.scope == "global" and (.temporary | not) and (.deprecated | not))
-      | .local // empty' <<<"$interfaces") &&
-    device=$(jq -r '.[0].dev // empty' <<<"$route") &&
-    SLM_PRIMARY_ADDRESS=$(jq -r --arg device "$device" '
-      [.[] | select(.ifname == $device) | .addr_info[]? | select(.scope == "global" and .family != "inet6") | .local]
-      | .[0] // empty' <<<"$interfaces") ||
+    found=$(jq -r --argjson route "${route:-[]}" '
+      ([.[] | select(.ifname == $route[0].dev) | .addr_info[]?
+        | select(.scope == "global" and .family != "inet6") | .local][0] // ""),
+      (.[] | .addr_info[]?
+        | select(.scope == "global" and (.temporary | not) and (.deprecated | not))
+        | .local // empty)' <<<"$interfaces") ||
     fail "the addresses of this machine could not be read: ip or jq failed" || return
+  SLM_PRIMARY_ADDRESS=${found%%$'\n'*}
+  SLM_ADDRESSES=''
+  [[ $found != *$'\n'* ]] || SLM_ADDRESSES=${found#*$'\n'}
   SLM_PRIMARY_ADDRESS=${SLM_PRIMARY_ADDRESS:-${SLM_ADDRESSES%%$'\n'*}}
   SLM_PRIMARY_ADDRESS=${SLM_PRIMARY_ADDRESS:-127.0.0.1}
 }

@@ -49,7 +49,7 @@ def test_first_boot(first_boot: Guest) -> None:
     assert first_boot.told_systemctl() == [
         "is-enabled --quiet slm-engine.service",
         "enable --quiet slm-engine.service",
-        "restart slm-engine.service",
+        "restart --no-block slm-engine.service",
         "is-enabled --quiet nginx.service",
         "enable --quiet nginx.service",
         "is-active --quiet nginx.service",
@@ -59,6 +59,7 @@ def test_first_boot(first_boot: Guest) -> None:
         "enable --quiet slm-certificate.timer",
         "is-active --quiet slm-certificate.timer",
         "start slm-certificate.timer",
+        "start slm-engine.service",
         "start slm-watchdog.service",
         "show --property MainPID --value slm-engine.service",
     ]
@@ -135,9 +136,9 @@ def test_a_change_touches_only_what_it_concerns(booted: Guest) -> None:
     """One change more each time, so that every run has exactly one difference from the one before."""
     context: dict[str, str] = {}
     for name, value, touched in (
-        ("ONEAPP_SLM_CONTEXT_SIZE", "4096", "restart slm-engine.service"),
-        ("ONEAPP_SLM_MODEL_TEMPERATURE", "0.7", "restart slm-engine.service"),
-        ("ONEAPP_SLM_THREADS", "1", "restart slm-engine.service"),
+        ("ONEAPP_SLM_CONTEXT_SIZE", "4096", "restart --no-block slm-engine.service"),
+        ("ONEAPP_SLM_MODEL_TEMPERATURE", "0.7", "restart --no-block slm-engine.service"),
+        ("ONEAPP_SLM_THREADS", "1", "restart --no-block slm-engine.service"),
         ("ONEAPP_SLM_ADMIN_PASSWORD", "Another-1", "reload nginx.service"),
         ("ONEAPP_SLM_CORS_ORIGINS", "https://a.example", "reload nginx.service"),
         ("ONEAPP_SLM_DOMAIN", "ai.example.org", "reload nginx.service"),
@@ -157,7 +158,7 @@ def test_a_change_survives_an_interrupted_boot(booted: Guest) -> None:
     booted.forget_systemctl()
     booted.configure(**change)
     booted.bootstrap(**change)
-    assert {"restart slm-engine.service", "reload nginx.service"} <= set(booted.told_systemctl())
+    assert {"restart --no-block slm-engine.service", "reload nginx.service"} <= set(booted.told_systemctl())
 
 
 def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
