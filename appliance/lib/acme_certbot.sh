@@ -24,10 +24,10 @@ try_certbot() {
   shift
   remove_broken_accounts "$directory"
   remove_challenges
-  # copies of what the lineage's archive has; every try adds one
-  rm -f "$SLM_LETSENCRYPT_DIR"/csr/*.pem "$SLM_LETSENCRYPT_DIR"/keys/*.pem
+  remove_copies
   for attempt in 1 2 3; do
     if run_certbot $((deadline - SECONDS)) "$@"; then
+      remove_copies
       return
     fi
     if [[ $CERTBOT_REASON != *badNonce* ]] || ((attempt == 3 || SECONDS >= deadline)); then
@@ -85,6 +85,11 @@ shortened() {
     -e "s/^HTTPSConnectionPool\(host='([^']*)', port=([0-9]+)\).*Caused by .*(\[Errno -?[0-9]+\] |\(_ssl|certificate verify failed|timed out)(.*)/the ACME server \1:\2 can't be reached: \3\4/" \
     -e "s/^ValueError: Requesting ([^ ]+): (.*)/the ACME server can't be reached: \1: \2/" \
     -e "s/[)'\"]+\$//" | cut -c 1-240
+}
+
+# Keys and requests beside the lineage's archive, which has them too: every try adds one.
+remove_copies() {
+  rm -f "$SLM_LETSENCRYPT_DIR"/csr/*.pem "$SLM_LETSENCRYPT_DIR"/keys/*.pem
 }
 
 # What a try that was killed left in the folder that port 80 serves.
