@@ -5,7 +5,7 @@ PROFILES    ?= ci
 TLS_MODES   ?= selfsigned custom letsencrypt
 MACHINE     ?= qemu
 ACCELERATOR ?= auto
-SUITES      ?= all
+SUITES      ?=
 CELLS       ?=
 JOBS        ?= auto
 FLAVOR      ?= ci
@@ -35,7 +35,7 @@ help: ## list targets and variables
 	  'TLS_MODES="selfsigned custom letsencrypt"  TLS modes; the first one has the conformance suite whole' \
 	  'MACHINE=qemu            qemu: the verdict that counts; nspawn: the fast inner loop' \
 	  'ACCELERATOR=auto        auto (by a probe), kvm, tcg' \
-	  'SUITES=all              suites of suites/cells.yaml, several by space or comma' \
+	  'SUITES=                 suites of suites/cells.yaml, several by space or comma; all: those left out by default too' \
   'CELLS=                  only these cells of the run (ci-custom), as a failed one names itself' \
   'JOBS=auto               cells side by side: as many as cores and memory have room for, or a number' \
 	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.matrix.choice import chosen_suites
+from harness.matrix.choice import chosen_suites, not_by_default
 from harness.matrix.suites import CELLS_FILE, SUITES_FOLDER, Share, Suite, load_suites
 
 GOOD = """suites:
@@ -131,5 +131,27 @@ def test_an_unknown_suite_is_one_line_with_those_there_are() -> None:
 
 def test_the_words_at_the_files_head_are_those_it_is_read_with() -> None:
     head = CELLS_FILE.read_text().partition("\nsuites:")[0]
-    for word in ("cell", "tls_modes", "machine", "minimum", "seconds", "cores", "later_modes", "on_vm"):
+    for word in (
+        "cell",
+        "tls_modes",
+        "machine",
+        "minimum",
+        "seconds",
+        "cores",
+        "default",
+        "later_modes",
+        "on_vm",
+    ):
         assert f"\n# {word} " in head, word
+
+
+def test_a_run_has_by_default_what_the_file_says_and_with_all_everything(tmp_path: Path) -> None:
+    more = BOTH.replace("seconds: 9", "seconds: 9, default: false")
+    suites = load_suites(written(tmp_path, more))
+    assert chosen_suites([], suites)[0].on_vm is None
+    assert chosen_suites(["all"], suites)[0].on_vm is not None
+    assert not_by_default(suites) == ["tiny on a virtual machine"]
+    left_out = load_suites(written(tmp_path, GOOD.replace("seconds: 30", "seconds: 30\n    default: false")))
+    assert chosen_suites([], left_out) == ()
+    assert [one.name for one in chosen_suites(["tiny"], left_out)] == ["tiny"]
+    assert not_by_default(left_out) == ["tiny"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.cell.options import ACCELERATORS, KEEP, MACHINES, TLS_MODES
+from harness.matrix.choice import ALL
 
 EXIT_CODES = """\
 exit codes:
@@ -62,8 +63,15 @@ def _test_image(command: argparse.ArgumentParser) -> None:
     _which_image(command)
     _names(command, "--profiles", ("ci",), "hardware profiles of profiles.yaml")
     _names(command, "--tls-modes", TLS_MODES, f"TLS modes, or all: {', '.join(TLS_MODES)}", TLS_MODES)
+    what = "suites of suites/cells.yaml, all of them, other folders of suites/, or paths"
     _names(
-        command, "--suites", (), "suites of suites/cells.yaml, other folders of suites/, or paths", all_is=()
+        command,
+        "--suites",
+        (),
+        what,
+        all_is=(ALL,),
+        empty_is=(),
+        shown="those that suites/cells.yaml has by default",
     )
     _names(command, "--cells", (), "only these cells of the run, by their names", empty_is=())
     command.add_argument(
@@ -147,10 +155,12 @@ def _names(
     *,
     all_is: tuple[str, ...] | None = None,
     empty_is: tuple[str, ...] | None = None,
+    shown: str = "",
 ) -> None:
     """An option that takes several names. `all_is` is what the word `all` stands for (the accepted ones by
-    default), `empty_is` what an empty value does; None where that is a mistake."""
-    shown = " ".join(default) or "all"
+    default), `empty_is` what an empty value does; None where that is a mistake. `shown` is the default in
+    words."""
+    shown = shown or " ".join(default) or "all"
     command.add_argument(
         option,
         type=_name_list(accepted, accepted if all_is is None else all_is, empty_is),

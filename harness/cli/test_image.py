@@ -17,7 +17,7 @@ from harness.cli.run_cell import CellPlan
 from harness.cli.run_cells import run_cells
 from harness.cli.selection import Selection, select
 from harness.errors import HarnessError
-from harness.matrix.choice import chosen_suites
+from harness.matrix.choice import ALL, chosen_suites, not_by_default
 from harness.matrix.plan import Plan, PlannedCell, pick_cells, plan_cells
 from harness.matrix.quick_machine import QuickMachine, choose_quick
 from harness.matrix.room import Room, available_mib
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TestImageRequest:
     """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own. `suites` (): all
-    of suites/cells.yaml. `cells` (): all of the plan. `jobs` None: as many as the host has room for."""
+    that suites/cells.yaml has by default. `cells` (): all of the plan. `jobs` None: as many as the host has
+    room for."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
@@ -87,7 +88,7 @@ def run(request: TestImageRequest) -> int:
         plan = pick_cells(make_plan(request, suites, quick=quick.name), request.cells)
         room = Room(host.usable_cores(), available_mib(host.read_proc("meminfo")), request.jobs)
         plans = cell_plans(request, plan, image, chosen, room, run_folder)
-        tell_plan(plan, quick, plans)
+        tell_plan(request, plan, quick, plans)
         ledger.order = tuple(one.name for one in plans)
         interrupted = run_cells(plans, room, ledger.add)
     except HarnessError as error:
@@ -124,16 +125,18 @@ def make_plan(request: TestImageRequest, suites: Sequence[Suite], *, quick: str)
         suites,
         asked=request.machine,
         quick=quick,
-        suites_named=bool(request.suites),
+        suites_named=request.suites not in ((), (ALL,)),
     )
 
 
-def tell_plan(plan: Plan, quick: QuickMachine, plans: Sequence[CellPlan]) -> None:
+def tell_plan(request: TestImageRequest, plan: Plan, quick: QuickMachine, plans: Sequence[CellPlan]) -> None:
     """Say which cells there are and why they run where they run."""
     if len(plans) > 1:
         terminal.say(f"{len(plans)} cells: {', '.join(one.name for one in plans)}")
     for note in plan.notes:
         terminal.say(note)
+    if (left := not_by_default(load_suites())) and not request.suites:
+        terminal.say(f"SUITES=all has also: {', '.join(left)}")
     if quick.reason and any(one.suite.machine != "asked" for cell in plan.cells for one in cell.suites):
         terminal.say(quick.reason)
 

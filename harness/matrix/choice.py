@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.matrix.suites import SUITES_FOLDER, Share, Suite
 
+ALL = "all"
+"""Every suite of cells.yaml, whole."""
+
 
 def chosen_suites(names: Sequence[str], known: Mapping[str, Suite]) -> tuple[Suite, ...]:
-    """The suites of these names, in this order; () is all that cells.yaml knows.
+    """The suites of these names, in this order; `all` is what cells.yaml knows, () what of that a run has by
+    default.
 
     A folder that cells.yaml doesn't know (by its path, or a new one in suites/) runs whole in the cell of
     every TLS mode, on the machine asked for. Raises HarnessError for anything else.
     """
-    return tuple(_suite(name, known) for name in (names or known))
+    if tuple(names) == (ALL,):
+        return tuple(known.values())
+    if not names:
+        return tuple(_by_default(suite) for suite in known.values() if suite.whole.by_default)
+    return tuple(_suite(name, known) for name in names)
+
+
+def not_by_default(known: Mapping[str, Suite]) -> list[str]:
+    """What only a run of `all`, or one that names the suite, has."""
+    left = [name for name, suite in known.items() if not suite.whole.by_default]
+    return left + [
+        f"{name} on a virtual machine"
+        for name, suite in known.items()
+        if name not in left and suite.on_vm is not None and not suite.on_vm.by_default
+    ]
+
+
+def _by_default(suite: Suite) -> Suite:
+    if suite.on_vm is None or suite.on_vm.by_default:
+        return suite
+    return replace(suite, on_vm=None)
 
 
 def _suite(name: str, known: Mapping[str, Suite]) -> Suite:

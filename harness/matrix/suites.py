@@ -23,11 +23,13 @@ class Share:
     """The part of a suite that runs in one kind of cell: `checks` are files of the suite, or
     `file.py::function`, () for all of them; `minimum` of them must be executed for a PASS; `seconds` is about
     what they take beside the boot (under TCG, natively for what runs on the quick machine); `cores` is how
-    many of the host's they keep busy, None for as many as the profile has vCPUs."""
+    many of the host's they keep busy, None for as many as the profile has vCPUs; `by_default` is whether a
+    run has it that names no suites."""
 
     minimum: int = 1
     seconds: int = 60
     cores: float | None = None
+    by_default: bool = True
     checks: tuple[str, ...] = ()
 
 
@@ -71,7 +73,7 @@ def _suite(reader: Reader, name: object, entry: object) -> Suite:
         entry,
         where,
         required={"cell", "tls_modes", "machine", "minimum", "seconds"},
-        optional={"cores", "later_modes", "on_vm"},
+        optional={"cores", "default", "later_modes", "on_vm"},
     )
     machine = _one_of(reader, fields["machine"], f"{where}, machine", MACHINES)
     if (machine == "both") != ("on_vm" in fields):
@@ -92,7 +94,8 @@ def _inner_share(reader: Reader, fields: Any, key: str, where: str, folder: Path
     if key not in fields:
         return None
     inside = f"{where}, {key}"
-    inner = reader.mapping(fields[key], inside, required={"minimum", "seconds"}, optional={"checks", "cores"})
+    optional = {"checks", "cores", "default"}
+    inner = reader.mapping(fields[key], inside, required={"minimum", "seconds"}, optional=optional)
     return _share(reader, inner, inside, folder)
 
 
@@ -106,8 +109,15 @@ def _share(reader: Reader, fields: Any, where: str, folder: Path) -> Share:
         minimum=reader.integer(fields, "minimum", where, low=1, high=100_000),
         seconds=reader.integer(fields, "seconds", where, low=1, high=86_400),
         cores=reader.number(fields, "cores", where, low=0.1, high=1024) if "cores" in fields else None,
+        by_default=_yes_or_no(reader, fields.get("default", True), f"{where}, default"),
         checks=tuple(checks),
     )
+
+
+def _yes_or_no(reader: Reader, value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        reader.fail(where, f"must be true or false, not {value!r}")
+    return value
 
 
 def _require_check(reader: Reader, check: str, where: str, folder: Path) -> None:
