@@ -137,8 +137,8 @@ def test_a_revoked_certificate_is_replaced_with_a_new_key(
 
 
 def test_certbot_cut_off_in_the_middle_is_mended(living: LivingGuest, appliance: ApplianceAddress) -> None:
-    """Killed while it renews, then the power is cut. Whichever certificate that leaves is served, and the next
-    renewal works."""
+    """Killed while it renews, then the power is cut. Whichever certificate that leaves is served, and the
+    next renewal works."""
     before = served(appliance, DOMAIN).serial
     output(
         living.machine,
