@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from harness.cell.own_guests import ready_deadline as make_ready_deadline
 from harness.cell.session import CellSession
 from harness.errors import HarnessError
 from harness.redaction import REDACTOR
-from harness.results.model import Metric, Verdict
+from harness.results.model import Better, Label, Metric, Verdict
 
 if TYPE_CHECKING:
     from harness.client.https import ApplianceAddress
@@ -29,6 +29,7 @@ CERTIFICATE_FILE = "/etc/ssl/slm-copilot/cert.pem"
 SESSION: pytest.StashKey[CellSession] = pytest.StashKey()
 
 RecordMetric = Callable[..., None]
+RecordConditions = Callable[[Mapping[str, Label]], None]
 
 
 def session_of(config: pytest.Config) -> CellSession:
@@ -171,9 +172,13 @@ def _fetch_certificate(machine: Machine, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def record_metric(request: pytest.FixtureRequest) -> RecordMetric:
-    """Record a measured value: `record_metric("ttft", "s", 1.2)`, optionally with n, ci_low, ci_high, target
-    and verdict. A later value of the same name replaces the earlier one."""
-    session = session_of(request.config)
+    """Record a measured value: `record_metric("ttft", "s", 1.2)`, optionally with the other fields of
+    harness.results.model.Metric. A later value of the same name and labels replaces the earlier one."""
+    return metric_recorder(session_of(request.config))
+
+
+def metric_recorder(session: CellSession) -> RecordMetric:
+    """What the fixture record_metric is: it keeps values in the session's records."""
 
     def record(
         name: str,
@@ -185,7 +190,37 @@ def record_metric(request: pytest.FixtureRequest) -> RecordMetric:
         ci_high: float | None = None,
         target: float | None = None,
         verdict: Verdict | None = None,
+        labels: Mapping[str, Label] | None = None,
+        samples: Iterable[float] = (),
+        outliers: Iterable[int] = (),
+        reason: str = "",
+        better: Better = "",
+        formula: str = "",
     ) -> None:
-        session.add_metric(Metric(name, unit, float(value), ci_low, ci_high, n, target, verdict))
+        session.add_metric(
+            Metric(
+                name,
+                unit,
+                float(value),
+                ci_low,
+                ci_high,
+                n,
+                target,
+                verdict,
+                labels=dict(labels or {}),
+                samples=tuple(float(one) for one in samples),
+                outliers=tuple(outliers),
+                reason=reason,
+                better=better,
+                formula=formula,
+            )
+        )
 
     return record
+
+
+@pytest.fixture(scope="session")
+def record_conditions(request: pytest.FixtureRequest) -> RecordConditions:
+    """Record what is measured under: `record_conditions({"steal_percent": 0.1, "governor": "performance"})`.
+    A later value of the same name replaces the earlier one."""
+    return session_of(request.config).add_conditions

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.redaction import REDACTOR
-from harness.results.model import CellTimings, Check, Metric, write_whole
+from harness.results.model import CellTimings, Check, Label, Metric, metric_from_json, write_whole
 
 TESTS_FILE = "tests.jsonl"
 CELL_FILE = "cell.json"
@@ -41,6 +41,7 @@ class CellFacts:
     timings: CellTimings = dataclasses.field(default_factory=CellTimings)
     guest: Mapping[str, str] = dataclasses.field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
+    conditions: Mapping[str, Label] = dataclasses.field(default_factory=dict)
 
 
 class TestLog:
@@ -124,5 +125,5 @@ def read_cell(folder: Path) -> CellFacts | None:
     except (FileNotFoundError, ValueError):
         return None
     plain["timings"] = CellTimings(**plain["timings"])
-    plain["metrics"] = tuple(Metric(**one) for one in plain["metrics"])
+    plain["metrics"] = tuple(metric_from_json(one) for one in plain["metrics"])
     return CellFacts(**plain)

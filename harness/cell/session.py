@@ -24,7 +24,7 @@ from harness.errors import HarnessError
 from harness.locations import cache_root
 from harness.profiles import find_profile
 from harness.redaction import REDACTOR
-from harness.results.model import CellTimings, Check, Metric
+from harness.results.model import CellTimings, Check, Label, Metric
 
 if TYPE_CHECKING:
     from harness.machine.cell import CellRequest
@@ -154,9 +154,14 @@ class CellSession:
             write_cell(self._facts, self.options.evidence)
 
     def add_metric(self, metric: Metric) -> None:
-        """Keep a measured value; a later one of the same name replaces it."""
-        others = tuple(one for one in self._facts.metrics if one.name != metric.name)
+        """Keep a measured value; a later one of the same name and labels replaces it."""
+        others = tuple(one for one in self._facts.metrics if not one.is_same_as(metric))
         self._facts = replace(self._facts, metrics=(*others, metric))
+        write_cell(self._facts, self.options.evidence)
+
+    def add_conditions(self, conditions: Mapping[str, Label]) -> None:
+        """Keep what was measured under; a later value of the same name replaces the earlier one."""
+        self._facts = replace(self._facts, conditions={**self._facts.conditions, **conditions})
         write_cell(self._facts, self.options.evidence)
 
     def finish(self, *, interrupted: bool) -> Check:

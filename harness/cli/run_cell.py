@@ -204,6 +204,7 @@ def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cel
         evidence=plan.evidence.relative_to(plan.run_folder).as_posix(),
         files=files_of(plan.evidence, plan.run_folder),
         suites=suites,
+        conditions=dict(facts.conditions),
     )
 
 

@@ -58,7 +58,7 @@ def _properties(cell: Cell, results: Results) -> dict[str, str]:
         "accelerator": cell.accelerator,
         "verdict": cell.verdict,
     }
-    return facts | {f"metric.{one.name}": f"{one.value:g} {one.unit}".strip() for one in cell.metrics}
+    return facts | {f"metric.{one.title}": f"{one.value:g} {one.unit}".strip() for one in cell.metrics}
 
 
 def _case(check: Check) -> ElementTree.Element:

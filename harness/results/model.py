@@ -20,6 +20,8 @@ SCHEMA_VERSION = 1
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 CheckStatus = Literal["passed", "failed", "skipped", "error"]
+Better = Literal["higher", "lower", ""]
+Label = str | int | float
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,14 @@ class CellTimings:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured value. `n` is the number of repetitions; a metric without target has no verdict."""
+    """One measured value; `name` and `labels` together say which. `n` is the number of repetitions, `samples`
+    are their values in the order of measuring, in `unit`, and `outliers` the places of those that stand out:
+    they are flagged, never dropped. A metric without target has no verdict; `reason` says in words why the
+    verdict is what it is. `better` is the direction in which it improves, "" where it has none; `formula`
+    says how the value comes from the samples or from what was measured.
+
+    `labels` are the axes of a measurement: path, prompt_tokens, depth, clients, state, threads, statistic.
+    """
 
     name: str
     unit: str
@@ -112,12 +121,36 @@ class Metric:
     n: int | None = None
     target: float | None = None
     verdict: Verdict | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    samples: tuple[float, ...] = ()
+    outliers: tuple[int, ...] = ()
+    reason: str = ""
+    better: Better = ""
+    formula: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with its labels, as people see it: `ttft (path appliance, prompt_tokens 512)`."""
+        told = ", ".join(f"{name} {value}" for name, value in self.labels.items())
+        return f"{self.name} ({told})" if told else self.name
+
+    def is_same_as(self, other: Metric) -> bool:
+        """Whether both are values of one metric: the same name and the same labels."""
+        return self.name == other.name and dict(self.labels) == dict(other.labels)
+
+
+def metric_from_json(plain: Mapping[str, Any]) -> Metric:
+    """A metric from its plain form; that of an older file has no labels, samples and so on."""
+    places = {name: tuple(plain[name]) for name in ("samples", "outliers") if name in plain}
+    return Metric(**{**plain, **places})
 
 
 @dataclass(frozen=True)
 class Cell:
     """One profile in one TLS mode on one machine: what was run, what came out, where its files are.
 
+    `conditions` is what it was measured under: processor and flags, governor, frequency, steal, cores that
+    others used. {} where nothing was measured.
     `fault` says what of the infrastructure broke ("" when nothing did). `evidence` and `files` are relative
     to the folder of `results.json`. `rerun` is the command line that runs this cell again."""
 
@@ -139,6 +172,7 @@ class Cell:
     evidence: str
     files: tuple[str, ...]
     suites: tuple[SuiteCounts, ...] = ()
+    conditions: Mapping[str, Label] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,7 +226,7 @@ def _cell(plain: Mapping[str, Any]) -> Cell:
     fields = dict(plain)
     fields["tests"] = Counts(**plain["tests"])
     fields["timings"] = CellTimings(**plain["timings"])
-    fields["metrics"] = tuple(Metric(**one) for one in plain["metrics"])
+    fields["metrics"] = tuple(metric_from_json(one) for one in plain["metrics"])
     fields["checks"] = tuple(Check(**one) for one in plain["checks"])
     fields["files"] = tuple(plain["files"])
     fields["suites"] = tuple(_suite(one) for one in plain.get("suites", ()))

@@ -132,7 +132,7 @@ def _cell_markdown(cell: Cell) -> Iterator[str]:
         for metric in cell.metrics:
             target = "" if metric.target is None else f"{metric.target:g} {metric.unit}"
             value = metric_value(metric)
-            yield f"| {_cell_text(metric.name)} | {value} | {target} | {metric.verdict or ''} |"
+            yield f"| {_cell_text(metric.title)} | {value} | {target} | {metric.verdict or ''} |"
 
 
 def _cell_text(text: str) -> str:
@@ -193,7 +193,7 @@ def _counts(tests: Counts) -> tuple[str, Text, Text]:
 def throughput_lines(results: Results) -> list[str]:
     """One line for each measured throughput, with what it was measured on."""
     return [
-        f"{cell.name}: {metric.name} {metric_value(metric)} ({cell.machine}, {cell.accelerator})"
+        f"{cell.name}: {metric.title} {metric_value(metric)} ({cell.machine}, {cell.accelerator})"
         for cell in results.cells
         for metric in cell.metrics
         if metric.unit == "tok/s"

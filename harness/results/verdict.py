@@ -76,7 +76,7 @@ def judge_cell(
     """
     broken = counts.failed + counts.errors - errors_by_fault
     judged = counts.executed - own_checks
-    missed = [metric.name for metric in metrics if metric.verdict == "FAIL"]
+    missed = [metric.title for metric in metrics if metric.verdict == "FAIL"]
     if boot_failure and broken:
         return Judgement("FAIL", f"the machine did not get ready: {boot_failure}")
     if broken:

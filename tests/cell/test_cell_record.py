@@ -87,7 +87,11 @@ def test_facts_are_read_back(tmp_path: Path) -> None:
         "tcg",
         timings=CellTimings(boot_s=1.0),
         guest={"SLM_FLAVOR": "ci"},
-        metrics=(Metric("decode", "tok/s", 1.85),),
+        metrics=(
+            Metric("decode", "tok/s", 1.85),
+            Metric("ttft", "s", 0.2, n=2, labels={"state": "cold"}, samples=(0.2, 0.3), outliers=(1,)),
+        ),
+        conditions={"governor": "performance", "steal_percent": 0.5},
     )
     write_cell(facts, tmp_path)
     assert read_cell(tmp_path) == facts

@@ -1,0 +1,1 @@
+"""Measures speed and cost, and says how sure it is; never asserts."""
