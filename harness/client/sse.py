@@ -160,10 +160,15 @@ def carries_output(event: Event) -> bool:
     if event.is_done:
         return False
     try:
-        choices = event.json().get("choices") or []
-    except (ValueError, AttributeError):
+        return chunk_carries_output(event.json())
+    except ValueError:
         return False
-    for choice in choices:
+
+
+def chunk_carries_output(chunk: Any) -> bool:
+    """The same of an event's data that was parsed already."""
+    choices = chunk.get("choices") if isinstance(chunk, dict) else None
+    for choice in choices or []:
         delta = choice.get("delta") or {}
         if choice.get("text") or any(
             delta.get(key) for key in ("content", "reasoning_content", "tool_calls", "refusal")
