@@ -1,8 +1,11 @@
-"""A profile's CPUs and memory as control groups, on hosts with cgroup v1, hybrid or v2."""
+"""A profile's CPUs, memory and scheduling as control groups, on hosts with cgroup v1, hybrid or v2.
+
+What became of them is in limits_read_back.py.
+"""
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,13 @@ from harness.machine.host import available_memory_mib
 from harness.profiles import Profile
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+CONTROLLERS = ("cpuset", "memory", "cpu", "cpuacct")
+"""cpuacct limits nothing: it is where cgroup v1 counts the CPU time that a container takes."""
+
+SHARES_A_CPU, WEIGHT_A_CPU = 1024, 100
+"""What one thread in no group weighs for the scheduler, by cgroup v1 and v2. A container of N CPUs weighs N
+of them, as a virtual machine does with its N threads."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,16 @@ class Limits:
     cpus: tuple[int, ...]
     memory_mib: int
     notes: tuple[str, ...]
+
+    @property
+    def cpu_shares(self) -> int:
+        """The group's weight on cgroup v1, within what the kernel takes."""
+        return min(SHARES_A_CPU * len(self.cpus), 262_144)
+
+    @property
+    def cpu_weight(self) -> int:
+        """The group's weight on cgroup v2, within what the kernel takes."""
+        return min(WEIGHT_A_CPU * len(self.cpus), 10_000)
 
 
 @dataclass(frozen=True)
@@ -55,8 +75,8 @@ def limits_for(profile: Profile) -> Limits:
 def cgroups_for(name: str, own: str, root: Path = CGROUP_ROOT) -> list[Cgroup]:
     """Where the container's groups go: below our own in each hierarchy that matters.
 
-    `own` is the content of /proc/self/cgroup. On v1 and hybrid hosts these are cpuset and memory for the
-    limits, and systemd's own hierarchies, in which two containers must not share a place.
+    `own` is the content of /proc/self/cgroup. On v1 and hybrid hosts these are CONTROLLERS for the limits,
+    and systemd's own hierarchies, in which two containers must not share a place.
     """
     if (root / "cgroup.controllers").exists():
         return [Cgroup(root / name, "v2")]
@@ -65,7 +85,7 @@ def cgroups_for(name: str, own: str, root: Path = CGROUP_ROOT) -> list[Cgroup]:
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             hierarchy = {"name=systemd": "systemd", "": "unified"}.get(controller, controller)
-            if hierarchy in ("cpuset", "memory", "systemd", "unified") and (root / hierarchy).is_dir():
+            if hierarchy in (*CONTROLLERS, "systemd", "unified") and (root / hierarchy).is_dir():
                 parent = root / hierarchy / path.lstrip("/")
                 # In a container of its own, our path may not be visible below the mount.
                 found.append(Cgroup((parent if parent.is_dir() else root / hierarchy) / name, hierarchy))
@@ -87,17 +107,29 @@ def make_cgroups(cgroups: Sequence[Cgroup], limits: Limits) -> list[str]:
 
 
 def _settings(cgroup: Cgroup, limits: Limits) -> dict[str, str]:
+    """Files of the group to what is written into them, in this order. The group is there."""
     cpus = ",".join(str(cpu) for cpu in limits.cpus)
     memory = str(limits.memory_mib * 1024 * 1024)
     parent = cgroup.path.parent
     match cgroup.hierarchy:
         case "v2":
-            with contextlib.suppress(OSError):
-                (parent / "cgroup.subtree_control").write_text("+cpuset +memory")
-            return {"cpuset.cpus": cpus, "memory.max": memory}
+            for controller in ("+cpuset", "+memory", "+cpu"):
+                with contextlib.suppress(OSError):
+                    (parent / "cgroup.subtree_control").write_text(controller)
+            settings = {"cpuset.cpus": cpus, "memory.max": memory, "cpu.weight": str(limits.cpu_weight)}
+            return {**settings, **_where_it_exists(cgroup, {"memory.swap.max": "0"})}
         case "cpuset":
             # A new cpuset on v1 is empty, and nothing can enter it before both are set.
             return {"cpuset.cpus": cpus, "cpuset.mems": (parent / "cpuset.mems").read_text().strip()}
         case "memory":
-            return {"memory.limit_in_bytes": memory}
+            # Memory and swap together may not exceed what memory may alone: no swap. Without accounting of
+            # swap there is only the advice not to use it.
+            no_swap = {"memory.memsw.limit_in_bytes": memory, "memory.swappiness": "0"}
+            return {"memory.limit_in_bytes": memory, **_where_it_exists(cgroup, no_swap)}
+        case "cpu":
+            return {"cpu.shares": str(limits.cpu_shares)}
     return {}
+
+
+def _where_it_exists(cgroup: Cgroup, settings: Mapping[str, str]) -> dict[str, str]:
+    return {file: value for file, value in settings.items() if (cgroup.path / file).exists()}

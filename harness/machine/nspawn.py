@@ -15,12 +15,14 @@ from harness.deadline import Deadline
 from harness.errors import ApplianceError, HarnessError
 from harness.locations import require_free
 from harness.machine import evidence, readiness
+from harness.machine.cgroup_usage import cpu_seconds, held_memory_mib
 from harness.machine.console import Console
-from harness.machine.container_limits import Cgroup, cgroups_for, limits_for, make_cgroups
+from harness.machine.container_limits import Cgroup, Limits, cgroups_for, limits_for, make_cgroups
 from harness.machine.container_network import ContainerNetwork
 from harness.machine.context_folder import CONTEXT_CHANGED, replace_files
 from harness.machine.frozen import copy_tree, frozen
 from harness.machine.leftovers import Claim, members, remove_cgroup
+from harness.machine.limits_read_back import ReadBack, read_back
 from harness.machine.overlay import ROOM_FOR_A_RUN
 from harness.machine.protocol import BootTimings, CommandResult, HostAddress
 from harness.machine.root_disk import RootDisk, held, own_root_disk, root_disk
@@ -57,6 +59,7 @@ class NspawnMachine:
         self._powered_on = 0.0
         self._closed = False
         self._told_limits = False
+        self._limits: Limits | None = None
         self._disk: RootDisk = root_disk(image)
         self._network = ContainerNetwork()
         self._nic = self._network.nic
@@ -141,7 +144,7 @@ class NspawnMachine:
         if self._is_running():
             raise HarnessError("the machine is already on")
         self._ssh.write_config(self.forward(22))
-        limits = limits_for(self.profile)
+        self._limits = limits = limits_for(self.profile)
         notes = [*limits.notes, *make_cgroups(self._cgroups, limits)]
         if not self._told_limits:
             for note in notes:
@@ -222,6 +225,26 @@ class NspawnMachine:
             alive=self._require_alive,
             deadline=deadline,
         )
+
+    def network_namespace(self) -> Path:
+        """Where the guest's network namespace is held open; another one after each start."""
+        return Path(f"/proc/{self._require_running().pid}/ns/net")
+
+    def limits_read_back(self) -> ReadBack:
+        """The profile's limits as the kernel has them now. Raises HarnessError when the machine is off."""
+        launched = _children(self._require_running().pid)
+        assert self._limits is not None
+        return read_back(self._cgroups, self._limits, self.profile, process=launched[0] if launched else 0)
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the guest has taken since it was started."""
+        self._require_running()
+        return cpu_seconds(self._cgroups)
+
+    def held_memory_mib(self) -> float:
+        """MiB that the guest holds, its page cache not counted."""
+        self._require_running()
+        return held_memory_mib(self._cgroups)
 
     @property
     def console(self) -> Console:

@@ -92,6 +92,7 @@ def test_groups_on_a_hybrid_host(tmp_path: Path) -> None:
         Cgroup(tmp_path / "systemd/slm-nspawn-x", "systemd"),
         Cgroup(tmp_path / "memory/tenant/slm-nspawn-x", "memory"),
         Cgroup(tmp_path / "cpuset/slm-nspawn-x", "cpuset"),
+        Cgroup(tmp_path / "cpu/slm-nspawn-x", "cpu"),
         Cgroup(tmp_path / "unified/slm-nspawn-x", "unified"),
     ]
 
@@ -111,16 +112,35 @@ def test_groups_on_cgroup_v2(tmp_path: Path) -> None:
     assert make_cgroups(groups, Limits((0, 1), 512, ())) == []
     assert (groups[0].path / "cpuset.cpus").read_text() == "0,1"
     assert (groups[0].path / "memory.max").read_text() == str(512 << 20)
+    assert (groups[0].path / "cpu.weight").read_text() == "200"
 
 
 def test_limits_on_cgroup_v1(tmp_path: Path) -> None:
-    folders(tmp_path, "systemd", "memory/tenant", "cpuset", "unified")
+    folders(tmp_path, "systemd", "memory/tenant", "cpuset", "cpu", "unified")
     (tmp_path / "cpuset" / "cpuset.mems").write_text("0-1\n")
     groups = cgroups_for("slm-nspawn-x", HYBRID, tmp_path)
     assert make_cgroups(groups, Limits((0, 1), 512, ())) == []
     assert (tmp_path / "memory/tenant/slm-nspawn-x/memory.limit_in_bytes").read_text() == str(512 << 20)
     assert (tmp_path / "cpuset/slm-nspawn-x/cpuset.cpus").read_text() == "0,1"
     assert (tmp_path / "cpuset/slm-nspawn-x/cpuset.mems").read_text() == "0-1"
+    assert (tmp_path / "cpu/slm-nspawn-x/cpu.shares").read_text() == "2048"
+
+
+def test_swap_is_taken_away_where_the_kernel_counts_it(tmp_path: Path) -> None:
+    memory, unified = Cgroup(tmp_path / "memory", "memory"), Cgroup(tmp_path / "v2", "v2")
+    folders(tmp_path, "memory", "v2")
+    for file in ("memory.memsw.limit_in_bytes", "memory.swappiness"):
+        (memory.path / file).touch()
+    (unified.path / "memory.swap.max").touch()
+    assert make_cgroups([memory, unified], Limits((0,), 512, ())) == []
+    assert (memory.path / "memory.memsw.limit_in_bytes").read_text() == str(512 << 20)
+    assert (memory.path / "memory.swappiness").read_text() == "0"
+    assert (unified.path / "memory.swap.max").read_text() == "0"
+
+
+def test_weights_stay_within_what_the_kernel_takes() -> None:
+    huge = Limits(tuple(range(512)), 512, ())
+    assert (huge.cpu_shares, huge.cpu_weight) == (262_144, 10_000)
 
 
 def test_a_limit_that_cannot_be_set_is_said_and_not_fatal(tmp_path: Path) -> None:
