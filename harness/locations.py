@@ -72,6 +72,11 @@ def roots() -> Path:
     return _room("roots")
 
 
+def sizing() -> Path:
+    """Files of a model's shape with random weights; they are there only while this host is measured."""
+    return _room("sizing")
+
+
 def locks() -> Path:
     """Lock files: one process at a time downloads or builds the same thing."""
     return _room("locks")

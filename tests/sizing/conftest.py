@@ -1,0 +1,27 @@
+"""Fixtures of the tests of sizing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.sizing.shapes import ModelShape, find_model
+
+
+@pytest.fixture
+def tiny() -> ModelShape:
+    """A model of a few MiB with everything the large ones have: mixed types, an output matrix, biases."""
+    return replace(
+        find_model("qwen2.5-coder-7b-q4km"),
+        key="tiny",
+        layers=3,
+        hidden=256,
+        feed_forward=512,
+        heads=4,
+        kv_heads=2,
+        head_size=64,
+        vocabulary=512,
+        context=2048,
+        published=0,
+    )
