@@ -23,8 +23,8 @@ FORMULAS: Mapping[str, str] = MappingProxyType(
         "ttft": "t(first event of output) - t(request handed to the socket); the connection is open by then",
         "itl": "t(event of output) - t(the event of output before it), one value for each but the first",
         "tpot": "(t_last - t_first) / (n - k); n tokens by the engine's count, k of them in the first event "
-        "of output (1, unless its events carry several each); t_last is the last event of output, or the finish "
-        "reason where the answer ended by an end token, which is counted and carries no text",
+        "of output (1, unless its events carry several each); t_last is the last event of output, or the "
+        "finish reason where the answer ended by an end token, which is counted and carries no text",
         "decode_speed": "1 / tpot",
         "prefill_speed": "(prompt tokens - tokens from the cache) / ttft",
         "e2e": "t(last byte of the answer) - t(request handed to the socket)",
@@ -275,10 +275,11 @@ def _timing(stamps: Stamps, reading: _Reading, decoder: SseDecoder) -> Timing:
 
 def _tpot_s(reading: _Reading, tokens: int) -> float | None:
     """Time per output token after the first event: FORMULAS["tpot"]."""
-    first, last = reading.output_s[0], reading.output_s[-1]
+    times = list(reading.output_s)
     if reading.finish_reason in ENDS_BY_TOKEN and reading.finished_s is not None:
-        last = reading.finished_s
-    in_first = reading.first_tokens or max(1, round(tokens / len(reading.output_s)))
+        times.append(reading.finished_s)
+    first, last = times[0], times[-1]
+    in_first = reading.first_tokens or max(1, round(tokens / len(times)))
     if tokens <= in_first or last <= first:
         return None
     return (last - first) / (tokens - in_first)
