@@ -87,6 +87,11 @@ def probes() -> Path:
     return _room("probes")
 
 
+def instruments() -> Path:
+    """Measuring programs compiled from harness/bench, named by their content keys."""
+    return _room("instruments")
+
+
 def free_bytes(path: Path) -> int:
     """Bytes an unprivileged user can still write where ``path`` or its nearest existing parent is."""
     existing = path.absolute()
