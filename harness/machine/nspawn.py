@@ -226,6 +226,11 @@ class NspawnMachine:
             deadline=deadline,
         )
 
+    @property
+    def powered_on(self) -> float:
+        """When the guest was switched on, by time.monotonic(): a container's clock is the host's."""
+        return self._powered_on
+
     def network_namespace(self) -> Path:
         """Where the guest's network namespace is held open; another one after each start."""
         return Path(f"/proc/{self._require_running().pid}/ns/net")

@@ -33,12 +33,14 @@ class HostAddress:
 class BootTimings:
     """Seconds since the guest's first instruction; None where a time could not be found out.
 
-    `configure_s` is how long the guest's network stage (configure and bootstrap) took.
+    `configure_s` is how long the guest's network stage (configure and bootstrap) took. `kernel_start_s` is
+    when the guest's kernel began to count its time, by the lines it printed; a container has no kernel.
     """
 
     power_on_to_ssh_s: float | None
     power_on_to_ready_s: float | None
     configure_s: float | None
+    kernel_start_s: float | None = None
 
 
 class Machine(Protocol):

@@ -21,6 +21,9 @@ SSH_POLL_S = 10
 CONFIRM_S = 60
 """Seconds after its "ready" line within which the appliance has to agree over SSH."""
 
+KERNEL_STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ", re.MULTILINE)
+"""Begins each line of the kernel's on the console: seconds since it began."""
+
 _STATE_COMMAND = r"""
 status=$(cat /etc/one-appliance/status 2>/dev/null)
 if [ "$status" = bootstrap_success ]; then
@@ -97,7 +100,10 @@ def wait_ready(
     finally:
         watch.close()
     return BootTimings(
-        power_on_to_ssh_s=watch.ssh_s, power_on_to_ready_s=watch.ready_s, configure_s=state.configure_s
+        power_on_to_ssh_s=watch.ssh_s,
+        power_on_to_ready_s=watch.ready_s,
+        configure_s=state.configure_s,
+        kernel_start_s=watch.kernel_start_s,
     )
 
 
@@ -119,12 +125,14 @@ class _Watch:
         self.alive = alive
         self.ssh_s: float | None = None
         self.ready_s: float | None = None
+        self.kernel_start_s: float | None = None
         self.seen = ""
         self._knock = BannerKnock(ssh_address)
         self._next_poll = float("inf")
 
     def look(self, _last_try: bool) -> bool | None:
         """True once the console (or, where that is silent, SSH) says that the appliance is ready."""
+        self.note_kernel_start()
         if READY.search(self.console.this_boot()):
             self.ready_s = self.elapsed()
             return True
@@ -167,6 +175,14 @@ class _Watch:
                 f"the appliance reports {state.status}", hint="see the logs with the evidence"
             )
         return state
+
+    def note_kernel_start(self) -> None:
+        """A line with the kernel's time on it can't have been printed before that time: the look that came
+        soonest after one tells best when the kernel began."""
+        stamps = KERNEL_STAMP.findall(self.console.this_boot())
+        if stamps:
+            began = round(self.elapsed() - float(stamps[-1]), 3)
+            self.kernel_start_s = began if self.kernel_start_s is None else min(self.kernel_start_s, began)
 
     def knock(self) -> None:
         """Note when SSH first answers."""

@@ -269,3 +269,23 @@ def test_a_closed_port_is_no_ssh() -> None:
 )
 def test_the_state_is_read_as_far_as_it_is_there(output: str, state: ApplianceState) -> None:
     assert parse_state(output) == state
+
+
+def test_the_kernels_own_clock_says_when_it_began(tmp_path: Path, ssh_server: HostAddress) -> None:
+    guest = Guest(tmp_path, ssh_server, GOOD)
+    guest.says("SeaBIOS\n[    0.000000] Linux version 6.1\n[    1.500000] Run /init\n" + READY_LINE)
+    timings = wait_ready(
+        guest.console,
+        powered_on=time.monotonic() - 10,
+        ssh_address=lambda: guest.address,
+        run=guest.run,
+        alive=guest.alive,
+        deadline=Deadline.after(5),
+    )
+    assert timings.kernel_start_s == pytest.approx(8.5, abs=0.4)
+
+
+def test_a_container_has_no_kernel_that_began(tmp_path: Path, ssh_server: HostAddress) -> None:
+    guest = Guest(tmp_path, ssh_server, GOOD)
+    guest.says("Welcome to Debian\n" + READY_LINE)
+    assert guest.wait().kernel_start_s is None
