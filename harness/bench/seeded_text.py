@@ -71,8 +71,8 @@ def code(random: Random, pieces: int) -> str:
 def mixed(random: Random, pieces: int) -> str:
     """Sentences with statements between them: exactly this many pieces.
 
-    Texts of the same length are built alike and differ in their words alone, which are a token each: so they have
-    the same number of tokens as well.
+    Texts of the same length are built alike and differ in their words alone, which are a token each: so
+    they have the same number of tokens as well.
     """
     lines: list[str] = []
     while pieces > 0:

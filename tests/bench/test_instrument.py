@@ -1,7 +1,7 @@
 """The instrument against an engine whose truth is known: every figure within 2 % or a millisecond of it.
 
-On a busy host any single answer may be late by some milliseconds of somebody else's computing, so each check has a
-few tries; an instrument that is wrong is wrong in all of them.
+On a busy host any single answer may be late by some milliseconds of somebody else's computing, so each
+check has a few tries; an instrument that is wrong is wrong in all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -75,10 +75,14 @@ def test_every_figure_is_true(engine: FakeEngine, timetable: Timetable) -> None:
 
 def test_stalls_are_seen_where_they_were(engine: FakeEngine) -> None:
     engine.timetable = STALLING
-    timing = measure(engine.target(), ASK, timeout_s=10)
-    assert isinstance(timing, Timing)
-    longest = sorted(range(len(timing.itl_s)), key=timing.itl_s.__getitem__)[-2:]
-    assert set(longest) == {4, 10}, timing.itl_s
+    seen = []
+    for _ in range(TRIES):
+        timing = measure(engine.target(), ASK, timeout_s=10)
+        assert isinstance(timing, Timing), timing
+        seen.append(sorted(sorted(range(len(timing.itl_s)), key=timing.itl_s.__getitem__)[-2:]))
+        if seen[-1] == [4, 10]:
+            return
+    pytest.fail(f"the longest gaps were {seen}")
 
 
 def test_steps_of_the_wall_clock_bend_nothing(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,33 +106,46 @@ def test_failures_before_it_bend_no_figure(engine: FakeEngine) -> None:
 def test_clients_start_together_and_each_is_measured_truly(engine: FakeEngine) -> None:
     seen = []
     for _ in range(TRIES):
+        engine.served.clear()
         load = at_once(engine.target(), [[ASK]] * 4, timeout_s=10)
-        itl_s = statistics.median(gap for timing in load.timings for gap in timing.itl_s)
-        ttft_s = statistics.median(timing.ttft_s for timing in load.timings)
-        seen.append((load.started_apart_s, itl_s, ttft_s))
-        if load.started_apart_s < 0.005 and abs(itl_s - 0.004) < 0.001 and abs(ttft_s - 0.06) < 0.001:
+        itl_off = median_of(load.timings, "itl_s") - median_of(engine.served, "itl_s")
+        ttft_off = median_of(load.timings, "ttft_s") - median_of(engine.served, "ttft_s")
+        seen.append(
+            f"{load.started_apart_s:.6f} s apart, ITL off by {itl_off:.6f} s, TTFT off by {ttft_off:.6f} s"
+        )
+        if load.started_apart_s < 0.01 and abs(itl_off) < 0.001 and abs(ttft_off) < 0.0012:
             return
-    pytest.fail(f"started apart, median ITL, median TTFT: {seen}")
+    pytest.fail(str(seen))
+
+
+def median_of(measured: Sequence[Timing] | Sequence[Served], name: str) -> float:
+    """The median of a figure over all of them, or of all its values where each has several."""
+    values = [getattr(one, name) for one in measured]
+    return statistics.median(gap for value in values for gap in (value if name == "itl_s" else (value,)))
+
+
+def buffered(engine: FakeEngine, port: int) -> list[bool]:
+    """Whether each answer looked gathered, until one did not."""
+    seen = []
+    for _ in range(TRIES):
+        timing = measure(engine.target(connect=lambda: connect_tcp("127.0.0.1", port)), ASK, timeout_s=10)
+        assert isinstance(timing, Timing), timing
+        seen.append(is_buffered(timing))
+        if not seen[-1]:
+            break
+    return seen
+
+
+UNHURRIED = Timetable(ttft_s=0.02, itl_s=0.008, events=20)
 
 
 @pytest.mark.parametrize("lump_bytes", [400, 1500, 1_000_000])
 def test_a_gathering_proxy_is_detected(lump_bytes: int) -> None:
-    timetable = Timetable(ttft_s=0.02, itl_s=0.008, events=20)
-    with running_engine(timetable) as engine:
-        straight = measure(engine.target(), ASK, timeout_s=10)
-        with gathering_proxy(engine.port, lump_bytes) as port:
-            gathered = measure(
-                engine.target(connect=lambda: connect_tcp("127.0.0.1", port)), ASK, timeout_s=10
-            )
-    assert isinstance(straight, Timing)
-    assert isinstance(gathered, Timing)
-    assert not is_buffered(straight), straight.itl_s
-    assert is_buffered(gathered), gathered.itl_s
+    with running_engine(UNHURRIED) as engine, gathering_proxy(engine.port, lump_bytes) as port:
+        assert buffered(engine, port)[0]
 
 
-def test_a_proxy_that_hands_on_at_once_is_none_of_these() -> None:
-    timetable = Timetable(ttft_s=0.02, itl_s=0.008, events=20)
-    with running_engine(timetable) as engine, gathering_proxy(engine.port, 0) as port:
-        timing = measure(engine.target(connect=lambda: connect_tcp("127.0.0.1", port)), ASK, timeout_s=10)
-    assert isinstance(timing, Timing)
-    assert not is_buffered(timing), timing.itl_s
+def test_neither_an_engine_nor_a_proxy_that_hands_on_at_once_is_taken_for_one() -> None:
+    with running_engine(UNHURRIED) as engine, gathering_proxy(engine.port, 0) as port:
+        assert not buffered(engine, engine.port)[-1]
+        assert not buffered(engine, port)[-1]
