@@ -12,19 +12,22 @@ FLAVOR      ?= ci
 KEEP        ?= never
 IMAGE       ?=
 TESTS       ?=
+A           ?=
+B           ?=
+THRESHOLD   ?= 5
 comma       := ,
 PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
 TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR KEEP IMAGE TESTS PROFILE TLS_MODE
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR KEEP IMAGE TESTS PROFILE TLS_MODE A B THRESHOLD
 
 BIN   := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test fetch image test-image shell report clean
+.PHONY: help setup lint test fetch image test-image bench-compare shell report clean
 
 help: ## list targets and variables
 	@printf 'targets:\n'
@@ -42,6 +45,7 @@ help: ## list targets and variables
 	  'IMAGE=                  judge this qcow2 instead of building one' \
 	  'FLAVOR=ci               what is baked into the image' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
+	  'A= B= THRESHOLD=5       bench-compare: two results.json (or folders of runs), percent that may differ' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
 
 setup: ## install what is missing: system packages, the virtual environment, Packer
@@ -69,6 +73,9 @@ test-image: setup ## the main job: build the image, boot it, prove it over HTTPS
 	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" \
 	  --tls-modes "$$TLS_MODES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --suites "$$SUITES" \
 	  --cells "$$CELLS" --jobs "$$JOBS" --tests "$$TESTS" --keep "$$KEEP"
+
+bench-compare: setup ## hold run B of the benchmarks against run A: A=results.json B=results.json
+	@exec $(BIN)/slm bench-compare --threshold "$$THRESHOLD" "$$A" "$$B"
 
 shell: setup ## boot a cell and log in over SSH
 	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --profile "$$PROFILE" --tls-mode "$$TLS_MODE" \

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _image(add("image", "build the image, or find it in the cache"))
     _test_image(add("test-image", "judge an image: boot it, run the suites, report"))
     _shell(add("shell", "boot a cell and log in over SSH"))
+    _bench_compare(add("bench-compare", "hold two runs of the benchmarks against each other"))
     _report(add("report", "draw the reports of a results.json again"))
     return top
 
@@ -108,6 +109,42 @@ def _shell(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tls-mode", choices=TLS_MODES, default="selfsigned", help="default: selfsigned")
     _machine(command)
     _accelerator(command)
+
+
+COMPARE_EXIT_CODES = """\
+exit codes:
+  0    nothing got worse by more than the threshold
+  1    something did
+  2    wrong usage: a file that isn't there or is no results.json, no metrics in common
+  3    nothing could be told: too few samples, too noisy, emulated
+
+better, worse and same are said of what the whole 95 % interval of B/A says; samples that were taken in turns
+are compared in pairs.
+"""
+
+
+def _bench_compare(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = COMPARE_EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    for name, what in (("before", "A"), ("after", "B")):
+        command.add_argument(
+            name,
+            type=_optional_path,
+            metavar=what,
+            help=f"{what}: a results.json, or the folder of a run",
+        )
+    command.add_argument(
+        "--threshold",
+        type=_percent,
+        default=5.0,
+        metavar="PERCENT",
+        help="what may differ and still be the same (default: 5)",
+    )
+    command.add_argument(
+        "--plot",
+        type=_optional_path,
+        metavar="HTML",
+        help="where the plot goes (default: bench-compare.html in the folder of reports)",
+    )
 
 
 def _report(command: argparse.ArgumentParser) -> None:
@@ -197,6 +234,16 @@ def _jobs(text: str) -> int | None:
 def _optional_path(text: str) -> Path | None:
     """An empty value is no value: `make test-image IMAGE=` asks for the default."""
     return Path(text).expanduser().absolute() if text else None
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage of at least 0 and below 100")
+    return percent
 
 
 def _count(text: str) -> int:

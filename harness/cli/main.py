@@ -86,6 +86,13 @@ def shell(arguments: argparse.Namespace) -> int:
     )
 
 
+def bench_compare(arguments: argparse.Namespace) -> int:
+    """`slm bench-compare`: did anything get worse?"""
+    from harness.cli.bench_compare import CompareRequest, run
+
+    return run(CompareRequest(arguments.before, arguments.after, arguments.threshold / 100, arguments.plot))
+
+
 def report(arguments: argparse.Namespace) -> int:
     """`slm report`: everything that is drawn from a results.json, drawn again beside it."""
     from harness.results.folder import reports_root
@@ -107,6 +114,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "image": image,
     "test-image": test_image,
     "shell": shell,
+    "bench-compare": bench_compare,
     "report": report,
 }
 

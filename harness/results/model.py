@@ -258,7 +258,7 @@ def write_results(results: Results, path: Path) -> None:
 def read_results(path: Path) -> Results:
     """Read a `results.json`. Raises HarnessError naming the file and what is wrong with it."""
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise HarnessError(
             f"no results at {path}", hint="run `make test-image` first, or name a results.json"
@@ -281,6 +281,11 @@ def read_results(path: Path) -> Results:
             f"{path} doesn't follow the results schema: at {where}: {error.message[:200]}",
             hint="run `make test-image` again",
         ) from None
+
+
+def _no_number(word: str) -> None:
+    """Python's reader takes NaN and Infinity, which JSON has no word for."""
+    raise ValueError(f"{word} is no number")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -161,6 +161,7 @@ def test_a_number_that_json_has_no_word_for_is_refused(tmp_path: Path) -> None:
     [
         (None, "no results at"),
         ("{", "is not JSON"),
+        ('{"wall_s": NaN}', "is not JSON: NaN is no number"),
         ("[]", "schema_version None"),
         ('{"schema_version": 99}', "schema_version 99; this harness reads 1"),
     ],
