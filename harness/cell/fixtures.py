@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import configparser
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.cell.address import appliance_at, read_report
 from harness.cell.options import CellOptions
 from harness.cell.own_guests import OpenGuest, ReadyDeadline, guest_opener
 from harness.cell.own_guests import ready_deadline as make_ready_deadline
 from harness.cell.session import CellSession
-from harness.errors import HarnessError
-from harness.redaction import REDACTOR
+from harness.errors import ApplianceError, HarnessError
 from harness.results.model import Better, Label, Metric, Verdict
 
 if TYPE_CHECKING:
     from harness.client.https import ApplianceAddress
     from harness.machine.protocol import Machine
     from harness.peers.pebble import Pebble
-
-REPORT_FILE = "/etc/one-appliance/config"
-CERTIFICATE_FILE = "/etc/ssl/slm-copilot/cert.pem"
 
 SESSION: pytest.StashKey[CellSession] = pytest.StashKey()
 
@@ -95,28 +90,8 @@ def guest(machine: Machine) -> Any:
 @pytest.fixture(scope="session")
 def report(machine: Machine) -> Mapping[str, Mapping[str, str]]:
     """The guest's report file by section and key. The password in it is masked everywhere from now on."""
-    result = machine.run(f"cat {REPORT_FILE}")
-    if result.exit_status != 0:
-        pytest.fail(f"the guest has no report {REPORT_FILE}: {result.stderr.strip()}", pytrace=False)
-    return parse_report(result.stdout)
-
-
-def parse_report(text: str) -> dict[str, dict[str, str]]:
-    """The report file's sections. Registers the password with the redactor.
-
-    Raises HarnessError (exit code 1) when it is no INI file; the text is not shown, for it holds a secret.
-    """
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        kind = type(error).__name__
-        raise HarnessError(f"the guest's {REPORT_FILE} is no INI file ({kind})", exit_code=1) from None
-    sections = {name: dict(parser[name]) for name in parser.sections()}
-    password = sections.get("connection", {}).get("password", "")
-    if password:
-        REDACTOR.add(password, "admin password")
-    return sections
+    with guest_at_fault():
+        return read_report(machine)
 
 
 @pytest.fixture(scope="session")
@@ -128,20 +103,9 @@ def appliance(
 ) -> ApplianceAddress:
     """How to reach the appliance from the host: verified with the root that its TLS mode has, else with the
     guest's own certificate, and by the name the certificate is for."""
-    from harness.client.https import ApplianceAddress
-
     tls = session_of(request.config).tls
-    connection = report["connection"]
-    https, http = machine.forward(443), machine.forward(80)
-    return ApplianceAddress(
-        base_url=f"https://{https.host}:{https.port}",
-        ca_file=tls.trust or _fetch_certificate(machine, tmp_path_factory.mktemp("certificate")),
-        username=connection["username"],
-        password=connection["password"],
-        http_url=f"http://{http.host}:{http.port}",
-        model=connection["model"],
-        server_name=tls.server_name,
-    )
+    with guest_at_fault():
+        return appliance_at(machine, report, tls, tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="session")
@@ -159,15 +123,17 @@ def pebble(request: pytest.FixtureRequest, machine: Machine) -> Pebble:  # noqa:
     return running
 
 
-def _fetch_certificate(machine: Machine, folder: Path) -> Path:
-    result = machine.run(f"cat {CERTIFICATE_FILE}")
-    if result.exit_status != 0:
-        pytest.fail(
-            f"the guest has no certificate {CERTIFICATE_FILE}: {result.stderr.strip()}", pytrace=False
-        )
-    path = folder / "cert.pem"
-    path.write_text(result.stdout, encoding="ascii")
-    return path
+@contextmanager
+def guest_at_fault() -> Iterator[None]:
+    """What the guest lacks is a failed check, without a traceback; other faults go on as they are."""
+    try:
+        yield
+    except ApplianceError as error:
+        told = error.message
+    else:
+        return
+    # Outside the except block, so that pytest doesn't tell the same twice as a chain of exceptions.
+    pytest.fail(told, pytrace=False)
 
 
 @pytest.fixture(scope="session")

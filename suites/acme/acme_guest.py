@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cell.fixtures import REPORT_FILE, parse_report
+from harness.cell.address import REPORT_FILE, parse_report
 from harness.client.certificate import CertificateFacts, served_certificate
 from harness.client.https import ApplianceAddress
 from harness.machine.protocol import Machine

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.cell.fixtures import parse_report
+from harness.cell.address import parse_report
 from harness.client.certificate import read_certificate
 from harness.machine.protocol import Machine
 from suites.conformance.guest_facts import output, sections

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cell.fixtures import parse_report
+from harness.cell.address import parse_report
 from harness.cell.leaks import check_files, files_with_secrets
 from harness.cell.session import parse_env
 from harness.errors import HarnessError
