@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import gzip
 import math
 import mmap
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.locations import MIB
 from harness.machine.protocol import Machine
 from harness.strict_yaml import Reader, read_yaml
 
@@ -38,8 +40,8 @@ _MOST_DIMENSIONS = 4
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
-_GUEST_HEADER_BYTES = 64 * 1024 * 1024
-"""What is fetched of a file in a guest: room for a vocabulary of half a million tokens with its merges."""
+_GUEST_HEADER_BYTES = (4 * MIB, 16 * MIB, 64 * MIB)
+"""What is fetched of a file in a guest until the header is whole: its length is that of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,16 @@ def read_header(path: Path) -> GgufHeader:
 
 def read_guest_header(machine: Machine, path: str, *, timeout: float = 120) -> GgufHeader:
     """Read the header of a file in the guest; raises HarnessError as `read_header` does."""
+    *shorter, longest = _GUEST_HEADER_BYTES
+    for length in shorter:
+        with contextlib.suppress(_EndsInHeader):
+            return _fetch_header(machine, path, length, timeout)
+    return _fetch_header(machine, path, longest, timeout)
+
+
+def _fetch_header(machine: Machine, path: str, length: int, timeout: float) -> GgufHeader:
     name = shlex.quote(path)
-    command = (
-        f"set -o pipefail; stat -Lc %s {name} && head -c {_GUEST_HEADER_BYTES} {name} | gzip -1 | base64 -w 0"
-    )
+    command = f"set -o pipefail; stat -Lc %s {name} && head -c {length} {name} | gzip -1 | base64 -w 0"
     result = machine.run(command, timeout=timeout)
     size, _, packed = result.stdout.partition("\n")
     if result.exit_status != 0:
@@ -197,6 +205,10 @@ def _require_whole(header: GgufHeader, name: str) -> None:
         )
 
 
+class _EndsInHeader(HarnessError):
+    """There is less of the file than its header."""
+
+
 class _Cursor:
     """A place in the file's beginning that moves on with each thing read."""
 
@@ -256,5 +268,5 @@ class _Cursor:
 
     def _skip(self, length: int) -> None:
         if length > len(self._data) - self.at:
-            raise HarnessError(f"{self._name}: ends in the middle of its header", hint="download it again")
+            raise _EndsInHeader(f"{self._name}: ends in the middle of its header", hint="download it again")
         self.at += length

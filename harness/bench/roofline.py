@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from harness.bench.bandwidth import Bandwidth
 from harness.bench.gguf_facts import ModelFacts
 from harness.bench.memory_facts import Regime, regime_of
-from harness.bench.statistics import Interval
+from harness.bench.statistics import Interval, ratio_interval
 from harness.errors import HarnessError
 
 CEILING_FORMULA = "bandwidth / (weights read a token + depth x KV bytes a token)"
@@ -83,6 +83,15 @@ def ceiling(
 def reached(decode: Interval, limit: Ceiling) -> Interval:
     """eta: the decode's speed as a share of its ceiling; more than 1 means that the probe is wrong."""
     return scaled(decode, 1 / limit.tok_s.value)
+
+
+def reached_in_rounds(decode_tok_s: Sequence[float], limits: Sequence[Ceiling]) -> Interval:
+    """eta from rounds of a decode and a probe each, one right after the other: median of their ratios.
+
+    What a host's neighbours leave of its memory changes by the minute; a round has both under the same
+    conditions, where `reached` may compare a busy minute with a quiet one.
+    """
+    return ratio_interval(decode_tok_s, [limit.tok_s.value for limit in limits], paired=True)
 
 
 def bottleneck(

@@ -1,5 +1,6 @@
 """The header of a GGUF file: what is in it, and one clear line for each thing that can be wrong with it."""
 
+import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,21 @@ def test_the_header_of_a_guests_file_comes_through_the_guests_shell(tmp_path: Pa
     assert read_guest_header(guest, str(file)) == read_header(file)
     with pytest.raises(HarnessError, match=r"none\.gguf in the guest: cannot be read.*No such file"):
         read_guest_header(guest, f"{shlex.quote(str(tmp_path))}/none.gguf")
+
+
+def test_of_a_guests_file_more_is_fetched_until_the_header_is_whole(tmp_path: Path) -> None:
+    words = [f"{number:01000d}" for number in range(4500)]
+    file = tmp_path / "a.gguf"
+    file.write_bytes(gguf_bytes({**DENSE, "tokens": words}))
+    fetched = []
+
+    def run(command: str, **options: Any) -> Any:
+        fetched.append(re.findall(r"head -c (\d+)", command)[0])
+        return run_on_host(command, **options)
+
+    guest = cast(Machine, SimpleNamespace(run=run))
+    assert read_guest_header(guest, str(file)).metadata["tokens"] == LongArray(4500)
+    assert fetched == ["4194304", "16777216"]
 
 
 def test_a_tensor_type_is_found_by_its_name_in_any_case() -> None:

@@ -13,6 +13,7 @@ from harness.bench.roofline import (
     mean_depth,
     prefill_gflops,
     reached,
+    reached_in_rounds,
 )
 from harness.bench.statistics import Interval
 from harness.errors import HarnessError
@@ -38,6 +39,13 @@ def test_eta_is_the_share_of_the_ceiling() -> None:
     limit = ceiling(DEVSTRAL, HOST, threads=2, depth=0)
     eta = reached(Interval(value=3, low=2.8, high=3.2, n=5), limit)
     assert (eta.low, eta.value, eta.high, eta.n) == pytest.approx((0.7, 0.75, 0.8, 5))
+
+
+def test_eta_of_rounds_compares_like_with_like() -> None:
+    speeds = [33, 35, 55, 57, 34, 58]
+    limits = [ceiling(DEVSTRAL, bandwidth({2: [speed]}), threads=2, depth=0) for speed in speeds]
+    eta = reached_in_rounds([0.9 * speed / 14 for speed in speeds], limits)
+    assert (eta.low, eta.value, eta.high) == pytest.approx((0.9, 0.9, 0.9))
 
 
 def test_a_small_model_is_not_held_against_the_bandwidth_of_memory() -> None:
