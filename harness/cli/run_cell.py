@@ -16,6 +16,7 @@ import pytest
 
 from harness import terminal
 from harness.cell.leaks import CHECK_ID as OWN_CHECK
+from harness.cell.left_out import left_out_sentence
 from harness.cell.record import (
     CellFacts,
     RecordedTests,
@@ -184,6 +185,7 @@ def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cel
         boot_failure=facts.boot_failure,
         own_checks=sum(check.id == OWN_CHECK for check in checks),
         interrupted=interrupted,
+        left_out=left_out_sentence(checks),
     )
     return Cell(
         name=plan.name,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.cell.leaks import CHECK_ID as OWN_CHECK
+from harness.cell.left_out import left_out_sentence
 from harness.results.model import Cell, Check, Counts, Metric, SuiteCounts, Verdict
 
 EXIT_PASS = 0
@@ -64,12 +65,13 @@ def judge_cell(
     boot_failure: str = "",
     own_checks: int = 0,
     interrupted: bool = False,
+    left_out: str = "",
 ) -> Judgement:
     """The verdict of a cell, which must execute `required` checks, and each of its suites as many as it
     requires. `fault` is what broke of the infrastructure, "" when nothing did;
     `errors_by_fault` is how many of the errors are nothing but that fault. `own_checks` are those of the
     executed checks that the harness makes of itself: they say nothing about the appliance. `boot_failure` is
-    why the machine never got ready.
+    why the machine never got ready. `left_out` is what a PASS doesn't speak of (left_out_sentence).
 
     A failed check stands whatever else happened; a fault, an interruption or too few checks leave the cell
     without a verdict, never with a PASS.
@@ -98,7 +100,7 @@ def judge_cell(
                 f"only {suite.tests.executed} checks of suite {suite.name} were executed, "
                 f"at least {suite.required} must be",
             )
-    return Judgement("PASS", f"all {counts.executed} executed checks passed")
+    return Judgement("PASS", _all_passed(counts.executed, left_out))
 
 
 def judge_run(cells: Sequence[Cell], *, fault: str = "", interrupted: bool = False) -> Judgement:
@@ -116,7 +118,13 @@ def judge_run(cells: Sequence[Cell], *, fault: str = "", interrupted: bool = Fal
     if open_cells:
         return Judgement("INCONCLUSIVE", f"{open_cells[0].name}: {open_cells[0].reason}")
     executed = sum(cell.tests.executed for cell in cells)
-    return Judgement("PASS", f"all {executed} executed checks passed")
+    left_out = left_out_sentence([check for cell in cells for check in cell.checks])
+    return Judgement("PASS", _all_passed(executed, left_out))
+
+
+def _all_passed(executed: int, left_out: str) -> str:
+    passed = f"all {executed} executed checks passed"
+    return f"{passed}; {left_out}" if left_out else passed
 
 
 def _named(names: Sequence[str], cells: Sequence[Cell], what: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from suites.conformance.silent_connections import COUNT, CUT_WITHIN_S, SilentConnections
 
 
+@pytest.mark.slow("how long a client may stay silent takes that long to see, 15 s")
 def test_clients_that_stay_silent_are_cut_off(silent_connections: SilentConnections) -> None:
     silent_connections.wait()
     cut = silent_connections.cut_after_s

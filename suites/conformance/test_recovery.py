@@ -22,6 +22,9 @@ READY_AGAIN_S = 30.0
 """Stretched for slow accelerators: the model is loaded and asked."""
 ENGINE = "slm-engine.service"
 
+hung = pytest.mark.slow("a hung engine is known for one after 5 s")
+killed = pytest.mark.slow("a killed service comes back after a pause and with a new load of the model")
+
 
 def wait_for_ready(stranger: httpx.Client, seconds: float) -> float:
     """Seconds until /readyz says 200 again."""
@@ -82,6 +85,7 @@ def test_a_started_engine_is_ready_once_its_model_answers(
     assert text_of(ask(client, "plain", chat(max_tokens=1)))
 
 
+@hung
 def test_a_hung_engine_is_not_ready(machine: Machine, stranger: httpx.Client, stretch: float) -> None:
     output(machine, f"systemctl kill --kill-whom=main --signal=STOP {ENGINE}")
     try:
@@ -91,6 +95,7 @@ def test_a_hung_engine_is_not_ready(machine: Machine, stranger: httpx.Client, st
     wait_for_ready(stranger, READY_AGAIN_S * stretch)
 
 
+@killed
 def test_a_killed_engine_comes_back_by_itself(
     machine: Machine,
     appliance: ApplianceAddress,
@@ -130,11 +135,13 @@ def test_a_killed_engine_comes_back_by_itself(
     assert int(unit_properties(machine, [ENGINE])[ENGINE]["NRestarts"]) == before + 1
 
 
+@killed
 @pytest.mark.parametrize("mode", MODES)
 def test_it_serves_again_after_the_kill(client: httpx.Client, mode: Mode) -> None:
     assert text_of(ask(client, mode, chat(max_tokens=1)))
 
 
+@killed
 def test_a_killed_proxy_comes_back_by_itself(
     machine: Machine, appliance: ApplianceAddress, stretch: float
 ) -> None:

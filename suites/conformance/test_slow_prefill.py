@@ -23,6 +23,8 @@ from harness.machine.protocol import Machine
 from suites.conformance.ask import CHAT, chat, text_of
 from suites.conformance.engine_loopback import engine_json
 
+pytestmark = pytest.mark.slow("whether a prompt that is read for a minute survives takes a minute to see")
+
 LONG_S = 60.0
 """What the prompt's reading has to exceed."""
 AIM_S = 64.0

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.cell import own_guests
+from harness.cell.left_out import left_out_sentence
+from harness.cell.record import read_tests
 from harness.locations import REPOSITORY
 
 CHECKS = """
@@ -42,6 +44,10 @@ def test_of_a_virtual_machine():
 def test_of_a_container():
     pass
 
+@pytest.mark.slow("it waits for a minute")
+def test_that_waits():
+    raise AssertionError("it was run")
+
 def test_time_to_get_ready(ready_deadline):
     assert 0 < ready_deadline().remaining <= 180
 """
@@ -66,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_checks_ran_without_the_cells_own_machine(run: tuple[Path, str]) -> None:
     evidence, printed = run
-    assert "2 failed, 4 passed, 1 deselected" in printed, printed
+    assert "2 failed, 4 passed, 1 skipped, 1 deselected" in printed, printed
     facts = json.loads((evidence / "cell.json").read_text())
     assert (facts["boot_failure"], facts["timings"]["boot_s"]) == ("", None)
     assert facts["accelerator"] == "native"
@@ -82,6 +88,7 @@ def test_only_failed_checks_leave_evidence(run: tuple[Path, str]) -> None:
 def test_a_mark_leaves_out_what_the_machine_cannot_show(run: tuple[Path, str]) -> None:
     assert "of a virtual machine" not in run[1]
     assert "of a container" in run[1]
+    assert left_out_sentence(read_tests(run[0]).checks) == "1 left out in a container: it waits for a minute"
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,7 @@ def test_limits_that_cannot_be_read_are_doubts(v1: Path) -> None:
 
 def test_a_host_smaller_than_the_profile_is_a_doubt(v1: Path) -> None:
     less = Limits((0, 1), 2048, ("profile minimum has 8 CPUs, the container gets the host's 2",))
-    assert look_v1(v1, less).doubts == (
-        "profile minimum has 8 CPUs, the container gets the host's 2",
-    )
+    assert look_v1(v1, less).doubts == ("profile minimum has 8 CPUs, the container gets the host's 2",)
 
 
 def test_cgroup_v2_is_read_as_well(tmp_path: Path) -> None:

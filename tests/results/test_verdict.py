@@ -127,3 +127,9 @@ def test_a_skipped_check_does_not_count_as_executed() -> None:
     skipped = [Check("x", "suites/faults/test_x.py", "x", "skipped", 0.0)] * 9
     suites = count_suites([*skipped, *checks(faults=1)], {"faults": 2})
     assert judge_cell(Counts(passed=2, skipped=9), [], suites=suites).verdict == "INCONCLUSIVE"
+
+
+def test_a_run_says_what_its_cells_left_out() -> None:
+    left_out = Check("id", "file", "title", "skipped", 0.0, "left out in a container: it waits for a minute")
+    cell = dataclasses.replace(PASSING, checks=(left_out,))
+    assert judge_run([PASSING, cell]).reason.endswith("; 1 left out in a container: it waits for a minute")
