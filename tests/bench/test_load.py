@@ -49,6 +49,7 @@ def test_a_load_without_any_answer_has_no_speed() -> None:
     ] * 2
 
 
+@pytest.mark.timeout(20)  # nobody waits for a client that gave up
 def test_a_fault_of_the_host_ends_the_load_and_is_told_itself() -> None:
     numbers = itertools.count()
     with running_engine(QUICK) as engine:

@@ -89,8 +89,9 @@ def test_reasoning_and_tool_calls_are_output() -> None:
 
 
 def test_an_end_token_is_counted_and_took_its_time() -> None:
-    # Three tokens 10 ms apart, the third of which ends the answer without any text.
-    timing = measured((100, output("a")), (110, output("b")), (120, finish("stop")), (121, usage(3) + DONE))
+    # Five tokens 10 ms apart, the fifth of which ends the answer without any text.
+    arrivals = [(100 + 10 * number, output("a")) for number in range(4)]
+    timing = measured(*arrivals, (140, finish("stop")), (141, usage(5) + DONE))
     assert timing.tpot_s == pytest.approx(0.01)
 
 
