@@ -33,6 +33,7 @@ typedef uint64_t (*read_fn)(const char *from, size_t bytes);
 struct kernel {
     const char *name, *needs; /* `needs`: the CPU feature, "" for none */
     read_fn read;
+    int sums; /* it returns the sum of all words, by which one that leaves some out is found */
 };
 
 static void fail(const char *format, ...) {
@@ -92,10 +93,10 @@ typedef uint64_t vector64 __attribute__((vector_size(64)));
     READER(isa, target_isa, vector, 4, 1024)
 
 #define KERNELS_OF(isa, feature)                             \
-    {#isa, feature, read_##isa##_1_0},                       \
-        {#isa "-prefetch", feature, read_##isa##_1_1024},    \
-        {#isa "-4places", feature, read_##isa##_4_0}, {      \
-        #isa "-4places-prefetch", feature, read_##isa##_4_1024 \
+    {#isa, feature, read_##isa##_1_0, 1},                       \
+        {#isa "-prefetch", feature, read_##isa##_1_1024, 1},    \
+        {#isa "-4places", feature, read_##isa##_4_0, 1}, {      \
+        #isa "-4places-prefetch", feature, read_##isa##_4_1024, 1 \
     }
 
 READERS(sse2, "sse2", vector16)
@@ -117,7 +118,7 @@ static const struct kernel KERNELS[] = {
     KERNELS_OF(sse2, ""),
     KERNELS_OF(avx2, "avx2"),
     KERNELS_OF(avx512, "avx512f"),
-    {"naive", "", read_naive},
+    {"naive", "", read_naive, 0},
 };
 #define KERNEL_COUNT (sizeof KERNELS / sizeof KERNELS[0])
 
@@ -139,6 +140,7 @@ struct series {
     int kernels[MAX_KERNELS], kernel_count;
     pthread_barrier_t barrier;
     int64_t began[MAX_THREADS], ended[MAX_THREADS], computed[MAX_THREADS]; /* nanoseconds */
+    const char *wrong[MAX_THREADS];                                        /* kernel that read something else */
 };
 
 struct worker {
@@ -168,19 +170,26 @@ static void *work(void *argument) {
     struct series *series = me->series;
     const int number = me->number;
     pin(series->cpus[number]);
-    /* Written by the thread that reads it: the pages are then on this CPU's memory node, and are not all the
-       one page of zeros. */
-    memset(series->memory[number], number + 1, series->share);
+    /* Written by the thread that reads it: the pages are then on this CPU's memory node. */
+    const uint64_t words = series->share / sizeof(uint64_t);
+    const uint64_t sum = words * (words + 1) / 2;
+    uint64_t *memory = (uint64_t *)series->memory[number];
+    for (uint64_t word = 0; word < words; word++)
+        memory[word] = word + 1;
     for (int round = 0; round < series->rounds; round++) {
         for (int k = 0; k < series->kernel_count; k++) {
-            const read_fn read = KERNELS[series->kernels[k]].read;
+            const struct kernel *kernel = &KERNELS[series->kernels[k]];
             pthread_barrier_wait(&series->barrier);
             const int64_t computed = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
             series->began[number] = nanoseconds(CLOCK_MONOTONIC);
+            uint64_t got = 0;
             for (int repeat = 0; repeat < series->repeats; repeat++)
-                unused_sum += read(series->memory[number], series->share);
+                got += kernel->read(series->memory[number], series->share);
             series->ended[number] = nanoseconds(CLOCK_MONOTONIC);
             series->computed[number] = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - computed;
+            if (kernel->sums && got != sum * (uint64_t)series->repeats)
+                series->wrong[number] = kernel->name;
+            unused_sum = got;
             pthread_barrier_wait(&series->barrier); /* now the first thread reads the clocks */
             pthread_barrier_wait(&series->barrier);
         }
@@ -266,6 +275,9 @@ static void run_series(struct series *series, int huge, int first) {
         }
     for (int t = 0; t < series->threads; t++)
         pthread_join(threads[t], NULL);
+    for (int t = 0; t < series->threads; t++)
+        if (series->wrong[t])
+            fail("kernel '%s' did not read everything once", series->wrong[t]);
     const long huge_kib = anonymous_huge_kib();
     for (int t = 0; t < series->threads; t++)
         munmap(mappings[t], mapped);
