@@ -15,19 +15,20 @@ TESTS       ?=
 A           ?=
 B           ?=
 THRESHOLD   ?= 5
+MODEL       ?= devstral-24b-q4km
 comma       := ,
 PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
 TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR KEEP IMAGE TESTS PROFILE TLS_MODE A B THRESHOLD
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD
 
 BIN   := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test fetch image test-image bench-compare shell report clean
+.PHONY: help setup lint test fetch image test-image bench-compare shell size-host report clean
 
 help: ## list targets and variables
 	@printf 'targets:\n'
@@ -44,6 +45,7 @@ help: ## list targets and variables
 	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \
 	  'IMAGE=                  judge this qcow2 instead of building one' \
 	  'FLAVOR=ci               what is baked into the image' \
+	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
 	  'A= B= THRESHOLD=5       bench-compare: two results.json (or folders of runs), percent that may differ' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
@@ -80,6 +82,9 @@ bench-compare: setup ## hold run B of the benchmarks against run A: A=results.js
 shell: setup ## boot a cell and log in over SSH
 	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --profile "$$PROFILE" --tls-mode "$$TLS_MODE" \
 	  --machine "$$MACHINE" --accelerator "$$ACCELERATOR"
+
+size-host: setup ## tell how fast this machine would be with MODEL, before it is downloaded
+	@exec $(BIN)/slm size-host --model "$$MODEL"
 
 report: setup ## draw the reports of the latest run again
 	@$(BIN)/slm report

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _test_image(add("test-image", "judge an image: boot it, run the suites, report"))
     _shell(add("shell", "boot a cell and log in over SSH"))
     _bench_compare(add("bench-compare", "hold two runs of the benchmarks against each other"))
+    _size_host(add("size-host", "tell how fast this machine would be with a model, before it is downloaded"))
     _report(add("report", "draw the reports of a results.json again"))
     return top
 
@@ -145,6 +146,24 @@ def _bench_compare(command: argparse.ArgumentParser) -> None:
         metavar="HTML",
         help="where the plot goes (default: bench-compare.html in the folder of reports)",
     )
+
+
+def _size_host(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    command.add_argument(
+        "--model",
+        default="devstral-24b-q4km",
+        metavar="NAME",
+        help="a shape of harness/sizing/models.yaml (default: devstral-24b-q4km)",
+    )
+    command.add_argument(
+        "--minutes",
+        type=_count,
+        default=5,
+        metavar="N",
+        help="how long to measure, beside writing and loading (default: 5)",
+    )
+    command.add_argument("--keep", action="store_true", help="keep the file in the cache for the next time")
 
 
 def _report(command: argparse.ArgumentParser) -> None:

@@ -93,6 +93,13 @@ def bench_compare(arguments: argparse.Namespace) -> int:
     return run(CompareRequest(arguments.before, arguments.after, arguments.threshold / 100, arguments.plot))
 
 
+def size_host(arguments: argparse.Namespace) -> int:
+    """`slm size-host`: what this machine would do with a model it doesn't have yet."""
+    from harness.sizing.size_host import SizeHostRequest, run
+
+    return run(SizeHostRequest(model=arguments.model, budget_s=60.0 * arguments.minutes, keep=arguments.keep))
+
+
 def report(arguments: argparse.Namespace) -> int:
     """`slm report`: everything that is drawn from a results.json, drawn again beside it."""
     from harness.results.folder import reports_root
@@ -115,6 +122,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "test-image": test_image,
     "shell": shell,
     "bench-compare": bench_compare,
+    "size-host": size_host,
     "report": report,
 }
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.sizing.gguf_header import aligned, header_of
+from harness.sizing.gguf_header import aligned, file_bytes, header_of
 from harness.sizing.quant_blocks import FORMATS, constant_floats, random_blocks
 from harness.sizing.shapes import ModelShape, Tensor
 
@@ -26,16 +26,18 @@ model is timed, and a late error would be nobody's."""
 def synthetic_model(
     shape: ModelShape, folder: Path, *, keep: bool = False, on_progress: Callable[[int], None] | None = None
 ) -> Iterator[Path]:
-    """Lend a file of the model's shape, named for it, in `folder`; it is removed when the block ends, however
-    it ends, unless `keep`.
+    """Lend a file of the model's shape in `folder`; it is removed when the block ends, however it ends,
+    unless `keep`. A file that an earlier run kept is lent as it is, and stays.
 
     `on_progress` is called with the bytes written so far. What a killed run left in `folder` is removed
     first. Raises HarnessError when the disk refuses.
     """
     sweep(folder)
+    if is_kept(shape, folder):
+        yield kept_path(shape, folder)
+        return
     unfinished = folder / f"{UNFINISHED_PREFIX}{shape.key}-{os.getpid()}"
     path = folder / f"{shape.key}-{os.getpid()}{SUFFIX}"
-    kept = folder / f"{shape.key}.gguf"
     try:
         with _created(unfinished) as descriptor:
             write_model(shape, descriptor, on_progress)
@@ -43,7 +45,7 @@ def synthetic_model(
             # The lock of the open descriptor is what tells another run's sweep that this file is in use.
             yield path
             if keep:
-                path.rename(kept)
+                path.rename(kept_path(shape, folder))
     finally:
         for left in (unfinished, path):
             left.unlink(missing_ok=True)
@@ -52,6 +54,16 @@ def synthetic_model(
 def kept_path(shape: ModelShape, folder: Path) -> Path:
     """Where `keep` leaves the file."""
     return folder / f"{shape.key}.gguf"
+
+
+def is_kept(shape: ModelShape, folder: Path) -> bool:
+    """Whether an earlier run kept a file of this very shape in `folder`."""
+    path = kept_path(shape, folder)
+    if not path.is_file() or path.stat().st_size != file_bytes(shape):
+        return False
+    header = header_of(shape, shape.tensors())
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
 
 
 def write_model(shape: ModelShape, descriptor: int, on_progress: Callable[[int], None] | None = None) -> None:

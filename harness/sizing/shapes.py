@@ -104,13 +104,6 @@ class ModelShape:
         return sum(tensor.size for tensor in self.tensors())
 
     @property
-    def decoded_bytes(self) -> int:
-        """Bytes of weights that are read for one decoded token: all but the embeddings, of which one row is
-        looked up. Tied embeddings are read as the output matrix."""
-        looked_up = 0 if self.tied_output else self.tensors()[0].size
-        return self.weight_bytes - looked_up
-
-    @property
     def parameters(self) -> int:
         """Numbers in all tensors."""
         return sum(tensor.elements for tensor in self.tensors())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -25,3 +27,16 @@ def tiny() -> ModelShape:
         context=2048,
         published=0,
     )
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Waits until a condition holds, 20 s at most."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < until, "it did not happen"
+            time.sleep(0.02)
+
+    return wait

@@ -107,15 +107,15 @@ def test_random_weights_are_finite_centred_and_as_large_as_real_ones(
     kind: str, decode: Callable[[bytes], Iterator[float]]
 ) -> None:
     form = FORMATS[kind]
-    blocks = random_blocks(form, 40_000, seed=1)
+    blocks = random_blocks(form, 16_000, seed=1)
     assert len(blocks) % form.size == 0
-    assert blocks == random_blocks(form, 40_000, seed=1)
-    assert blocks != random_blocks(form, 40_000, seed=2)
+    assert blocks == random_blocks(form, 16_000, seed=1)
+    assert blocks != random_blocks(form, 16_000, seed=2)
     starts = range(0, len(blocks), form.size)
     weights = [weight for start in starts for weight in decode(blocks[start : start + form.size])]
     assert len(weights) == len(blocks) // form.size * form.elements
     assert all(map(math.isfinite, weights))
-    assert pstdev(weights) == pytest.approx(WEIGHT_DEVIATION, rel=0.05)
+    assert pstdev(weights) == pytest.approx(WEIGHT_DEVIATION, rel=0.08)
     assert abs(fmean(weights)) < 0.1 * WEIGHT_DEVIATION
 
 

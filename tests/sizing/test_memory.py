@@ -63,6 +63,8 @@ for file in paths capacity parameter_table; do . "$SLM_APPLIANCE_DIR/lib/$file.s
 . "$SLM_APPLIANCE_DIR/engines/llama-server.sh"
 fail() { return 1; }
 in_units() { :; }
+memory_sum() { :; }
+enough_gib() { :; }
 while read -r MODEL_KIB MODEL_TOKEN_BYTES machine tokens; do
   if check_memory "$machine" "$tokens"; then echo yes; else echo no; fi
 done
@@ -84,9 +86,9 @@ def judged_by_the_appliance(cases: list[tuple[int, int, int, int]]) -> list[str]
 def test_the_appliance_accepts_the_largest_context_and_none_beyond(appliance: Appliance) -> None:
     cases, ours = [], []
     for shape in (replace(DEVSTRAL, context=10**7), replace(SMALL, context=10**7)):
-        for machine in (guest_kib(2 * 1024), guest_kib(20 * 1024), guest_kib(24 * 1024), 33_000_001):
+        for machine in (guest_kib(2 * 1024), guest_kib(20 * 1024), 33_000_001):
             most = largest_context(shape, "f16", machine, appliance.reserves)
-            for tokens in (512, 8192, most, most + 256):
+            for tokens in (512, most, most + 256):
                 if tokens > 0:
                     cases.append((model_kib(shape), token_bytes(shape, "f16"), machine, tokens))
                     fit = fits(shape, "f16", tokens, machine, appliance.reserves)
