@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -154,18 +154,33 @@ class OpenAISdk:
         )
 
 
+@dataclass(frozen=True)
+class StartedDriver:
+    """A driver that loads its package, which takes a second or two, and waits to be told whom to call."""
+
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+
+    def set_up(
+        self, *, api_url: str, ca_file: Path, api_key: str, lookup: Mapping[str, str] | None = None
+    ) -> OpenAISdk:
+        """Tell it, once, and wait until it is ready.
+
+        Args:
+            lookup: addresses of names that do not resolve, for the driver alone.
+
+        Raises:
+            HarnessError: it did not start, for instance because the interpreter lacks the package.
+        """
+        setup = {"base_url": api_url, "ca_file": str(ca_file), "api_key": api_key}
+        _write_line(self.process, {**setup, "lookup": dict(lookup or {})})
+        hello = _read_line(self.process, self.errors, 60)
+        return OpenAISdk(self.process, self.errors, hello["version"])
+
+
 @contextmanager
-def open_sdk(
-    python: Path, *, api_url: str, ca_file: Path, api_key: str, lookup: Mapping[str, str] | None = None
-) -> Iterator[OpenAISdk]:
-    """Start a driver under `python`; it ends when the block is left.
-
-    Args:
-        lookup: addresses of names that do not resolve, for the driver alone.
-
-    Raises:
-        HarnessError: it does not start, for instance because the interpreter lacks the package.
-    """
+def start_driver(python: Path) -> Iterator[StartedDriver]:
+    """Start a driver under `python`, without waiting for it; it ends when the block is left."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [str(python), "-I", str(DRIVER)],
@@ -175,23 +190,35 @@ def open_sdk(
             env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"},
         )
         try:
-            setup = {"base_url": api_url, "ca_file": str(ca_file), "api_key": api_key}
-            _write_line(process, {**setup, "lookup": dict(lookup or {})})
-            hello = _read_line(process, errors, 60)
-            yield OpenAISdk(process, errors, hello["version"])
+            yield StartedDriver(process, errors)
         finally:
             _end(process)
 
 
-def open_appliance_sdk(appliance: ApplianceAddress, major: str) -> AbstractContextManager[OpenAISdk]:
-    """`open_sdk` for an appliance and a major version ("2" or "3"); a context manager."""
-    return open_sdk(
-        interpreter(major),
+@contextmanager
+def open_sdk(
+    python: Path, *, api_url: str, ca_file: Path, api_key: str, lookup: Mapping[str, str] | None = None
+) -> Iterator[OpenAISdk]:
+    """Start a driver under `python` and set it up; it ends when the block is left. Raises HarnessError."""
+    with start_driver(python) as started:
+        yield started.set_up(api_url=api_url, ca_file=ca_file, api_key=api_key, lookup=lookup)
+
+
+def set_up_for(appliance: ApplianceAddress, started: StartedDriver) -> OpenAISdk:
+    """Set up a driver for an appliance. Raises HarnessError."""
+    return started.set_up(
         api_url=appliance.api_url,
         ca_file=appliance.ca_file,
         api_key=appliance.password,
         lookup=appliance.name_lookup,
     )
+
+
+@contextmanager
+def open_appliance_sdk(appliance: ApplianceAddress, major: str) -> Iterator[OpenAISdk]:
+    """`open_sdk` for an appliance and a major version ("2" or "3")."""
+    with start_driver(interpreter(major)) as started:
+        yield set_up_for(appliance, started)
 
 
 def _write_line(process: subprocess.Popen[bytes], line: Mapping[str, Any]) -> None:

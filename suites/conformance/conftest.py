@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from harness.client.https import ApplianceAddress, open_client, read_stream
-from harness.client.openai_sdk import OpenAISdk, open_appliance_sdk
+from harness.client.openai_sdk import MAJORS, OpenAISdk, StartedDriver, interpreter, set_up_for, start_driver
 from harness.client.sse import Stream
+from harness.errors import HarnessError
 from harness.machine.protocol import Machine
 from suites.conformance.ask import CHAT, chat, expect_json, long_chat
 from suites.conformance.guest_facts import unit_properties
@@ -79,11 +80,24 @@ def units(machine: Machine) -> dict[str, dict[str, str]]:
     return unit_properties(machine)
 
 
-@pytest.fixture(scope="session")
-def sdks(appliance: ApplianceAddress) -> Iterator[dict[str, OpenAISdk]]:
-    """openai-python 2.x and 3.x, each running in its own interpreter."""
+@pytest.fixture(scope="session", autouse=True)
+def sdk_drivers(request: pytest.FixtureRequest) -> Iterator[dict[str, StartedDriver]]:
+    """The drivers of the SDKs, started before the machine is: they load their packages while it boots."""
+    wanted = any("sdks" in getattr(item, "fixturenames", ()) for item in request.session.items)
     with ExitStack() as running:
-        yield {major: running.enter_context(open_appliance_sdk(appliance, major)) for major in ("2", "3")}
+        pythons: dict[str, Path] = {}
+        # What is missing on this host is told by the checks that need it.
+        with suppress(HarnessError):
+            pythons = {major: interpreter(major) for major in (MAJORS if wanted else ())}
+        yield {major: running.enter_context(start_driver(python)) for major, python in pythons.items()}
+
+
+@pytest.fixture(scope="session")
+def sdks(appliance: ApplianceAddress, sdk_drivers: dict[str, StartedDriver]) -> dict[str, OpenAISdk]:
+    """openai-python 2.x and 3.x, each running in its own interpreter."""
+    for major in MAJORS:
+        interpreter(major)
+    return {major: set_up_for(appliance, started) for major, started in sdk_drivers.items()}
 
 
 @pytest.fixture(scope="session")

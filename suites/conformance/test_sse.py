@@ -29,7 +29,7 @@ FREED_WITHIN_S = 2.0
 PLAIN_FREED_WITHIN_S = 4.0
 """llama-server looks for clients of plain requests once a second, and then finishes its step."""
 EARLY_LOOK = 0.4
-"""Share of that time after which a quick engine has noticed already."""
+"""Share of those times after which a quick engine has noticed already."""
 SLOWEST_RATIO = 0.8
 """Least ratio of the ITL's median through the proxy to the engine's own: less means bursts."""
 TRIES = 3
