@@ -28,7 +28,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test fetch image test-image bench-compare shell size-host report clean
+.PHONY: help setup lint test fetch image test-image bench bench-compare shell size-host report clean
 
 help: ## list targets and variables
 	@printf 'targets:\n'
@@ -75,6 +75,10 @@ test-image: setup ## the main job: build the image, boot it, prove it over HTTPS
 	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" \
 	  --tls-modes "$$TLS_MODES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --suites "$$SUITES" \
 	  --cells "$$CELLS" --jobs "$$JOBS" --tests "$$TESTS" --keep "$$KEEP"
+
+bench: setup ## tokens per second of the profiles, and what the appliance itself costs
+	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" --machine "$$MACHINE" \
+	  --accelerator "$$ACCELERATOR" --tests "$$TESTS"
 
 bench-compare: setup ## hold run B of the benchmarks against run A: A=results.json B=results.json
 	@exec $(BIN)/slm bench-compare --threshold "$$THRESHOLD" "$$A" "$$B"

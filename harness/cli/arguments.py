@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("engine", "build the engine from its pinned source, or find it in the cache")
     _image(add("image", "build the image, or find it in the cache"))
     _test_image(add("test-image", "judge an image: boot it, run the suites, report"))
+    _bench(add("bench", "measure tokens per second, latencies and what the appliance costs"))
     _shell(add("shell", "boot a cell and log in over SSH"))
     _bench_compare(add("bench-compare", "hold two runs of the benchmarks against each other"))
     _size_host(add("size-host", "tell how fast this machine would be with a model, before it is downloaded"))
@@ -84,12 +85,7 @@ def _test_image(command: argparse.ArgumentParser) -> None:
     )
     _machine(command)
     _accelerator(command)
-    command.add_argument(
-        "--tests",
-        default="",
-        metavar="EXPRESSION",
-        help="only these checks: a pytest -k expression, or files and node ids (suites/x/test_y.py::test_z)",
-    )
+    _tests(command)
     command.add_argument(
         "--keep",
         choices=KEEP,
@@ -101,6 +97,24 @@ def _test_image(command: argparse.ArgumentParser) -> None:
         type=_count,
         metavar="N",
         help="checks a cell must execute to PASS (default: what suites/cells.yaml asks for each suite)",
+    )
+
+
+def _bench(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    _which_image(command)
+    _names(command, "--profiles", ("ci",), "hardware profiles of profiles.yaml")
+    _machine(command, "qemu where KVM works, else a container at native speed; nspawn: always a container")
+    _accelerator(command)
+    _tests(command)
+
+
+def _tests(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tests",
+        default="",
+        metavar="EXPRESSION",
+        help="only these checks: a pytest -k expression, or files and node ids (suites/x/test_y.py::test_z)",
     )
 
 
@@ -187,13 +201,11 @@ def _flavor(command: argparse.ArgumentParser) -> None:
     command.add_argument("--flavor", default="ci", metavar="NAME", help="what is baked in (default: ci)")
 
 
-def _machine(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--machine",
-        choices=MACHINES,
-        default="qemu",
-        help="qemu gives the verdict that counts; nspawn is the fast inner loop (default: qemu)",
-    )
+def _machine(
+    command: argparse.ArgumentParser,
+    what: str = "qemu gives the verdict that counts; nspawn is the fast inner loop",
+) -> None:
+    command.add_argument("--machine", choices=MACHINES, default="qemu", help=f"{what} (default: qemu)")
 
 
 def _accelerator(command: argparse.ArgumentParser) -> None:

@@ -70,6 +70,27 @@ def test_image(arguments: argparse.Namespace) -> int:
     )
 
 
+def bench(arguments: argparse.Namespace) -> int:
+    """`slm bench`: tokens per second of an image on this host, and what the appliance costs."""
+    from harness.cli.test_image import TestImageRequest, run
+
+    return run(
+        TestImageRequest(
+            image=arguments.image,
+            flavor=arguments.flavor,
+            profiles=arguments.profiles,
+            tls_modes=("selfsigned",),
+            machine=arguments.machine,
+            accelerator=arguments.accelerator,
+            suites=("benchmark",),
+            # side by side they would measure each other
+            jobs=1,
+            selection=arguments.tests.strip(),
+            target="bench",
+        )
+    )
+
+
 def shell(arguments: argparse.Namespace) -> int:
     """`slm shell`: a booted cell to look around in."""
     from harness.cli.shell import ShellRequest, run
@@ -120,6 +141,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "engine": engine,
     "image": image,
     "test-image": test_image,
+    "bench": bench,
     "shell": shell,
     "bench-compare": bench_compare,
     "size-host": size_host,

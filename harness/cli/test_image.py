@@ -55,6 +55,7 @@ class TestImageRequest:
     selection: str = ""
     keep: str = "never"
     minimum_checks: int | None = None
+    target: str = "test-image"
 
 
 @dataclass(frozen=True)
@@ -237,12 +238,12 @@ def run_command(request: TestImageRequest) -> str:
         "TLS_MODES": " ".join(request.tls_modes) if request.tls_modes != default.tls_modes else "",
         "MACHINE": request.machine if request.machine != default.machine else "",
         "ACCELERATOR": request.accelerator if request.accelerator != default.accelerator else "",
-        "SUITES": " ".join(request.suites),
+        "SUITES": "" if request.target == "bench" else " ".join(request.suites),
         "CELLS": " ".join(request.cells),
         "JOBS": str(request.jobs or ""),
         "TESTS": request.selection,
     }
-    return make_command("test-image", changed)
+    return make_command(request.target, changed)
 
 
 class _Ledger:

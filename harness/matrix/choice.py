@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.matrix.suites import SUITES_FOLDER, Share, Suite
 
 ALL = "all"
-"""Every suite of cells.yaml, whole."""
+"""Every suite of cells.yaml, whole, but for those that want to be named."""
 
 
 def chosen_suites(names: Sequence[str], known: Mapping[str, Suite]) -> tuple[Suite, ...]:
@@ -21,14 +21,16 @@ def chosen_suites(names: Sequence[str], known: Mapping[str, Suite]) -> tuple[Sui
     every TLS mode, on the machine asked for. Raises HarnessError for anything else.
     """
     if tuple(names) == (ALL,):
-        return tuple(known.values())
+        return tuple(suite for suite in known.values() if not suite.named_only)
     if not names:
-        return tuple(_by_default(suite) for suite in known.values() if suite.whole.by_default)
+        by_default = (one for one in known.values() if one.whole.by_default and not one.named_only)
+        return tuple(_by_default(suite) for suite in by_default)
     return tuple(_suite(name, known) for name in names)
 
 
 def not_by_default(known: Mapping[str, Suite]) -> list[str]:
     """What only a run of `all`, or one that names the suite, has."""
+    known = {name: suite for name, suite in known.items() if not suite.named_only}
     left = [name for name, suite in known.items() if not suite.whole.by_default]
     return left + [
         f"{name} on a virtual machine"

@@ -45,6 +45,7 @@ class Suite:
     whole: Share = field(default_factory=Share)
     later_modes: Share | None = None
     on_vm: Share | None = None
+    named_only: bool = False
 
 
 def load_suites(path: Path = CELLS_FILE) -> dict[str, Suite]:
@@ -73,7 +74,7 @@ def _suite(reader: Reader, name: object, entry: object) -> Suite:
         entry,
         where,
         required={"cell", "tls_modes", "machine", "minimum", "seconds"},
-        optional={"cores", "default", "later_modes", "on_vm"},
+        optional={"cores", "default", "named_only", "later_modes", "on_vm"},
     )
     machine = _one_of(reader, fields["machine"], f"{where}, machine", MACHINES)
     if (machine == "both") != ("on_vm" in fields):
@@ -87,6 +88,7 @@ def _suite(reader: Reader, name: object, entry: object) -> Suite:
         whole=_share(reader, fields, where, folder),
         later_modes=_inner_share(reader, fields, "later_modes", where, folder),
         on_vm=_inner_share(reader, fields, "on_vm", where, folder),
+        named_only=_yes_or_no(reader, fields.get("named_only", False), f"{where}, named_only"),
     )
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import jinja2
 
 from harness.cell.titles import topic
+from harness.results.metrics_csv import csv_link
 from harness.results.model import Cell, Check, Counts, Results
+from harness.results.plots import plots_of
 from harness.results.rerun import rerun_check
 from harness.results.summary import (
     CONTAINER_NOTE,
@@ -69,6 +71,8 @@ def report_html(results: Results) -> str:
         },
         slowest={cell.name: slowest(cell) for cell in results.cells},
         suite_rows=suite_rows(results),
+        plots={cell.name: plots_of(cell) for cell in results.cells},
+        csv_links={cell.name: csv_link(cell) for cell in results.cells if cell.metrics},
         container_note=CONTAINER_NOTE if any(cell.machine == "nspawn" for cell in results.cells) else "",
     )
 

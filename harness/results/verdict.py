@@ -78,7 +78,10 @@ def judge_cell(
     """
     broken = counts.failed + counts.errors - errors_by_fault
     judged = counts.executed - own_checks
+    metrics = tuple(metrics)
     missed = [metric.title for metric in metrics if metric.verdict == "FAIL"]
+    # A metric without target says in its verdict that it was measured only: nothing is left open by it.
+    undecided = [one.title for one in metrics if one.verdict == "INCONCLUSIVE" and one.target is not None]
     if boot_failure and broken:
         return Judgement("FAIL", f"the machine did not get ready: {boot_failure}")
     if broken:
@@ -100,6 +103,8 @@ def judge_cell(
                 f"only {suite.tests.executed} checks of suite {suite.name} were executed, "
                 f"at least {suite.required} must be",
             )
+    if undecided:
+        return Judgement("INCONCLUSIVE", f"targets undecided: {', '.join(undecided)}")
     return Judgement("PASS", _all_passed(counts.executed, left_out))
 
 

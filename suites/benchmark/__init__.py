@@ -1,0 +1,1 @@
+"""How fast an image is on this host, what the appliance itself costs, and whether that meets its targets."""
