@@ -47,7 +47,7 @@ help: ## list targets and variables
 	  'FLAVOR=ci               what is baked into the image' \
 	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
-	  'A= B= THRESHOLD=5       bench-compare: two results.json (or folders of runs), percent that may differ' \
+	  'A= B= THRESHOLD=5       bench-compare: two results.json or qcow2 images, percent that may differ' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
 
 setup: ## install what is missing: system packages, the virtual environment, Packer
@@ -80,8 +80,9 @@ bench: setup ## tokens per second of the profiles, and what the appliance itself
 	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" --machine "$$MACHINE" \
 	  --accelerator "$$ACCELERATOR" --tests "$$TESTS"
 
-bench-compare: setup ## hold run B of the benchmarks against run A: A=results.json B=results.json
-	@exec $(BIN)/slm bench-compare --threshold "$$THRESHOLD" "$$A" "$$B"
+bench-compare: setup ## hold run B of the benchmarks against run A, or image B against image A
+	@exec $(BIN)/slm bench-compare --threshold "$$THRESHOLD" --profile "$$PROFILE" --machine "$$MACHINE" \
+	  --accelerator "$$ACCELERATOR" "$$A" "$$B"
 
 shell: setup ## boot a cell and log in over SSH
 	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --profile "$$PROFILE" --tls-mode "$$TLS_MODE" \

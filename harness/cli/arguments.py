@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _test_image(add("test-image", "judge an image: boot it, run the suites, report"))
     _bench(add("bench", "measure tokens per second, latencies and what the appliance costs"))
     _shell(add("shell", "boot a cell and log in over SSH"))
-    _bench_compare(add("bench-compare", "hold two runs of the benchmarks against each other"))
+    _bench_compare(add("bench-compare", "hold two runs of the benchmarks, or two images, against each other"))
     _size_host(add("size-host", "tell how fast this machine would be with a model, before it is downloaded"))
     _report(add("report", "draw the reports of a results.json again"))
     return top
@@ -130,11 +130,11 @@ COMPARE_EXIT_CODES = """\
 exit codes:
   0    nothing got worse by more than the threshold
   1    something did
-  2    wrong usage: a file that isn't there or is no results.json, no metrics in common
+  2    wrong usage or infrastructure: a file that isn't there or is no results.json, no metrics in common
   3    nothing could be told: too few samples, too noisy, emulated
 
-better, worse and same are said of what the whole 95 % interval of B/A says; samples that were taken in turns
-are compared in pairs.
+better, worse and same are what the whole 95 % interval of B/A says. Two images are booted on this host and
+measured in turns, in containers where QEMU would emulate; samples taken in turns are compared in pairs.
 """
 
 
@@ -145,7 +145,7 @@ def _bench_compare(command: argparse.ArgumentParser) -> None:
             name,
             type=_optional_path,
             metavar=what,
-            help=f"{what}: a results.json, or the folder of a run",
+            help=f"{what}: a results.json or the folder of a run, or a qcow2 image to boot and measure",
         )
     command.add_argument(
         "--threshold",
@@ -160,6 +160,11 @@ def _bench_compare(command: argparse.ArgumentParser) -> None:
         metavar="HTML",
         help="where the plot goes (default: bench-compare.html in the folder of reports)",
     )
+    command.add_argument(
+        "--profile", default="ci", metavar="NAME", help="hardware profile of two images (default: ci)"
+    )
+    _machine(command)
+    _accelerator(command)
 
 
 def _size_host(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`slm bench-compare`: two runs of the benchmarks, held against each other."""
+"""`slm bench-compare`: two runs of the benchmarks, or two images, held against each other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from harness import terminal
 from harness.bench.compare import DEFAULT_THRESHOLD, Comparison, compare
 from harness.bench.comparison_page import comparison_html
 from harness.bench.comparison_table import comparison_lines, comparison_table
+from harness.cli.compare_images import ImagesRequest, compare_images, is_image
 from harness.errors import HarnessError
 from harness.redaction import REDACTOR
 from harness.results.folder import reports_root
@@ -20,21 +21,43 @@ PLOT_FILE = "bench-compare.html"
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """What `slm bench-compare` was asked for; `threshold` as a share, `plot` None for the default place."""
+    """What `slm bench-compare` was asked for; `threshold` as a share, `plot` None for the default place. The
+    rest is for two images."""
 
     before: Path | None
     after: Path | None
     threshold: float = DEFAULT_THRESHOLD
     plot: Path | None = None
+    profile: str = "ci"
+    machine: str = "qemu"
+    accelerator: str = "auto"
 
 
 def run(request: CompareRequest) -> int:
     """Print the table, draw the plot. Returns 1 when a metric got worse by more than the threshold, 3 when
-    nothing could be told, else 0. Raises HarnessError for what are no two runs with metrics in common."""
+    nothing could be told, else 0. Raises HarnessError for what are no two runs with metrics in common, and no
+    two images."""
     if request.before is None or request.after is None:
         raise HarnessError(
-            "two runs are needed to compare", hint="make bench-compare A=results.json B=other/results.json"
+            "two runs are needed to compare, or two images",
+            hint="make bench-compare A=results.json B=other/results.json",
         )
+    if is_image(request.before) and is_image(request.after):
+        images = ImagesRequest(
+            request.before,
+            request.after,
+            request.profile,
+            request.machine,
+            request.accelerator,
+            request.threshold,
+        )
+        return show(compare_images(images), request.plot)
+    for one, other in ((request.before, request.after), (request.after, request.before)):
+        if is_image(one):
+            raise HarnessError(
+                f"{one} is an image and {other} is none",
+                hint="give two images, or the results.json of two runs",
+            )
     before, after = (read_results(results_file(path)) for path in (request.before, request.after))
     comparison = compare(
         before,

@@ -111,7 +111,17 @@ def bench_compare(arguments: argparse.Namespace) -> int:
     """`slm bench-compare`: did anything get worse?"""
     from harness.cli.bench_compare import CompareRequest, run
 
-    return run(CompareRequest(arguments.before, arguments.after, arguments.threshold / 100, arguments.plot))
+    return run(
+        CompareRequest(
+            before=arguments.before,
+            after=arguments.after,
+            threshold=arguments.threshold / 100,
+            plot=arguments.plot,
+            profile=arguments.profile,
+            machine=arguments.machine,
+            accelerator=arguments.accelerator,
+        )
+    )
 
 
 def size_host(arguments: argparse.Namespace) -> int:

@@ -304,7 +304,7 @@ def test_what_is_no_run_gets_one_clear_line(
 def test_one_run_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench-compare", "", ""]) == 2
     error, hint = capsys.readouterr().err.splitlines()
-    assert error == "error: two runs are needed to compare"
+    assert error == "error: two runs are needed to compare, or two images"
     assert hint.startswith("hint: make bench-compare")
 
 
