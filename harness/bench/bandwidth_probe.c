@@ -4,7 +4,9 @@
  *
  * No single loop is the fastest everywhere, so there are many: by width of the loads, by how many places are read
  * at once, and with or without software prefetch. Kernels take turns within each round, so that a disturbance of
- * the host hits all of them. Each pass is printed; choosing is left to whoever reads it.
+ * the host hits all of them. A pass reads the next part of the working set, no more than fits into the time a
+ * scheduler gives at once: on a busy host some passes then run undisturbed, even where we may not come first.
+ * Each pass is printed; choosing is left to whoever reads it.
  *
  * Prints one JSON document. Exit status 0, or 2 with one line on stderr.
  */
@@ -13,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +27,9 @@
 #define MAX_ROUNDS 1000
 #define MAX_KERNELS 64
 #define BLOCK 1024                 /* bytes a kernel reads in one place before it goes to the next place */
-#define SHARE_UNIT (16 * BLOCK)    /* each thread's share is a multiple of it, so that it splits into places */
-#define SHORTEST_PASS (64L << 20)  /* bytes a pass reads at least; smaller working sets are read repeatedly */
+#define SHARE_UNIT (16 * BLOCK)    /* each thread's part is a multiple of it, so that it splits into places */
+#define PASS (64L << 20)           /* bytes a pass reads: about so many a thread, or all threads at least */
+#define LONGEST_SPIN 1000000       /* nanoseconds a thread waits for the others without sleeping */
 #define HUGE_PAGE (2L << 20)
 
 typedef uint64_t (*read_fn)(const char *from, size_t bytes);
@@ -133,12 +137,13 @@ static int cpu_has(const char *feature) {
 /* --- the threads of one series: same number of threads, same pages, kernels in turns */
 
 struct series {
-    int threads, rounds, repeats; /* `repeats`: times a pass reads the working set */
+    int threads, rounds, parts, repeats; /* a pass reads one of `parts` of the working set `repeats` times */
     int cpus[MAX_THREADS];
-    size_t share; /* bytes a thread reads */
+    size_t part; /* bytes of a thread's share of a part */
     char *memory[MAX_THREADS];
     int kernels[MAX_KERNELS], kernel_count;
     pthread_barrier_t barrier;
+    atomic_long awake; /* threads that have come to a pass, of all passes together */
     int64_t began[MAX_THREADS], ended[MAX_THREADS], computed[MAX_THREADS]; /* nanoseconds */
     const char *wrong[MAX_THREADS];                                        /* kernel that read something else */
 };
@@ -165,34 +170,53 @@ static void pin(int cpu) {
         fail("cannot run on CPU %d: %s", cpu, strerror(error));
 }
 
+/* Threads wake up one after the other; here they wait for the last one, so that all of them read at once. */
+static void start_together(struct series *series, long passes) {
+    const long all = passes * series->threads;
+    const int64_t patience = nanoseconds(CLOCK_MONOTONIC) + LONGEST_SPIN;
+    atomic_fetch_add(&series->awake, 1);
+    while (atomic_load(&series->awake) < all && nanoseconds(CLOCK_MONOTONIC) < patience)
+        ;
+}
+
 static void *work(void *argument) {
     struct worker *me = argument;
     struct series *series = me->series;
     const int number = me->number;
     pin(series->cpus[number]);
     /* Written by the thread that reads it: the pages are then on this CPU's memory node. */
-    const uint64_t words = series->share / sizeof(uint64_t);
-    const uint64_t sum = words * (words + 1) / 2;
+    const uint64_t words = series->part / sizeof(uint64_t);
     uint64_t *memory = (uint64_t *)series->memory[number];
-    for (uint64_t word = 0; word < words; word++)
+    for (uint64_t word = 0; word < words * (uint64_t)series->parts; word++)
         memory[word] = word + 1;
+    int part = 0;
+    long passes = 0;
     for (int round = 0; round < series->rounds; round++) {
         for (int k = 0; k < series->kernel_count; k++) {
             const struct kernel *kernel = &KERNELS[series->kernels[k]];
+            const char *from = series->memory[number] + (size_t)part * series->part;
             pthread_barrier_wait(&series->barrier);
+            start_together(series, ++passes);
             const int64_t computed = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
             series->began[number] = nanoseconds(CLOCK_MONOTONIC);
             uint64_t got = 0;
             for (int repeat = 0; repeat < series->repeats; repeat++)
-                got += kernel->read(series->memory[number], series->share);
+                got += kernel->read(from, series->part);
             series->ended[number] = nanoseconds(CLOCK_MONOTONIC);
             series->computed[number] = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - computed;
+            const uint64_t sum = words * words * (uint64_t)part + words * (words + 1) / 2;
             if (kernel->sums && got != sum * (uint64_t)series->repeats)
                 series->wrong[number] = kernel->name;
             unused_sum = got;
+            part = (part + 1) % series->parts;
             pthread_barrier_wait(&series->barrier); /* now the first thread reads the clocks */
             pthread_barrier_wait(&series->barrier);
         }
+        /* One part is read untimed, or each kernel might meet the same ones again in every round. */
+        if (series->parts > 1)
+            unused_sum = KERNELS[series->kernels[0]].read(
+                series->memory[number] + (size_t)part * series->part, series->part);
+        part = (part + 1) % series->parts;
     }
     return NULL;
 }
@@ -245,10 +269,11 @@ static void rest(double seconds) {
 }
 
 /* Runs a series and prints its part of the JSON document. */
-static void run_series(struct series *series, int huge, int first) {
+static void run_series(struct series *series, int huge, int ahead, int first) {
     static struct worker workers[MAX_THREADS];
     static pthread_t threads[MAX_THREADS];
-    const size_t mapped = (series->share + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE;
+    const size_t share = series->part * (size_t)series->parts;
+    const size_t mapped = (share + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE;
     char *mappings[MAX_THREADS];
     for (int t = 0; t < series->threads; t++) {
         mappings[t] = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -258,6 +283,7 @@ static void run_series(struct series *series, int huge, int first) {
         series->memory[t] =
             (char *)(((uintptr_t)mappings[t] + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
     }
+    atomic_store(&series->awake, 0);
     pthread_barrier_init(&series->barrier, NULL, (unsigned)series->threads + 1);
     for (int t = 0; t < series->threads; t++) {
         workers[t] = (struct worker){series, t};
@@ -270,7 +296,8 @@ static void run_series(struct series *series, int huge, int first) {
             pthread_barrier_wait(&series->barrier);
             pthread_barrier_wait(&series->barrier);
             passes[round][k] = pass_of(series);
-            rest(passes[round][k].seconds);
+            if (ahead)
+                rest(passes[round][k].seconds);
             pthread_barrier_wait(&series->barrier);
         }
     for (int t = 0; t < series->threads; t++)
@@ -283,7 +310,7 @@ static void run_series(struct series *series, int huge, int first) {
         munmap(mappings[t], mapped);
     pthread_barrier_destroy(&series->barrier);
 
-    const double read = (double)series->share * series->threads * series->repeats;
+    const double read = (double)series->part * series->threads * series->repeats;
     for (int k = 0; k < series->kernel_count; k++) {
         printf("%s\n  {\"threads\": %d, \"kernel\": \"%s\", \"pages\": \"%s\", \"huge_kib\": %ld, \"passes\": [",
                first && k == 0 ? "" : ",", series->threads, KERNELS[series->kernels[k]].name,
@@ -383,19 +410,22 @@ int main(int argc, char **argv) {
             fail("%d threads need as many CPUs, --cpus has %d", thread_counts[s], cpu_count);
     series.kernel_count = chosen_kernels(kernels, series.kernels);
 
-    printf("{\"bytes\": %ld, \"realtime\": %s, \"series\": [", bytes, come_first() ? "true" : "false");
+    const int ahead = come_first();
+    printf("{\"bytes\": %ld, \"realtime\": %s, \"series\": [", bytes, ahead ? "true" : "false");
     int first = 1;
     for (int s = 0; s < series_count; s++)
         for (int huge = 0; huge < 2; huge++) {
             if (!strcmp(pages, huge ? "small" : "huge"))
                 continue;
             series.threads = thread_counts[s];
-            series.share = (size_t)bytes / (size_t)series.threads / SHARE_UNIT * SHARE_UNIT;
-            if (!series.share)
+            const size_t share = (size_t)bytes / (size_t)series.threads;
+            series.parts = share < 2 * PASS ? 1 : (int)(share / PASS);
+            series.part = share / (size_t)series.parts / SHARE_UNIT * SHARE_UNIT;
+            if (!series.part)
                 fail("%ld bytes are too few for %d threads", bytes, series.threads);
-            const size_t once = series.share * (size_t)series.threads;
-            series.repeats = (int)((SHORTEST_PASS + once - 1) / once);
-            run_series(&series, huge, first);
+            const size_t once = series.part * (size_t)series.threads;
+            series.repeats = (int)((PASS + once - 1) / once);
+            run_series(&series, huge, ahead, first);
             first = 0;
         }
     printf("\n]}\n");

@@ -79,6 +79,13 @@ def test_the_best_pass_of_the_best_kernel_is_the_ceiling() -> None:
         measured.ceiling(4)
 
 
+def test_passes_without_their_cpus_do_not_lower_the_bound() -> None:
+    busy = replace(reading(1, 10, 11, 29, 30, 31), cpu_shares=(0.4, 0.4, 1.0, 0.99, 0.97))
+    ceiling = replace(bandwidth({1: [1]}), readings=(busy,)).ceiling(1)
+    assert (ceiling.low, ceiling.value, ceiling.n) == (30, 31, 5)
+    assert replace(busy, cpu_shares=(0.5,) * 5).undisturbed == busy.gb_s
+
+
 def test_pages_count_as_huge_only_where_the_kernel_gave_them() -> None:
     entry = {"threads": 1, "kernel": "avx2", "pages": "huge", "huge_kib": 0, "passes": [[20.0, 1.0]]}
     printed = json.dumps({"realtime": False, "series": [entry, {**entry, "huge_kib": 4096}]})
