@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.deadline import DeadlineExceeded
 from harness.errors import HarnessError
 from harness.machine.protocol import Machine
 
@@ -105,6 +106,8 @@ def engine_bench(
     command = f'bash -c "$(cat)" engine-bench {shlex.join(words)}'
     result = machine.run(command, timeout=timeout_s + GRACE_S, input=SCRIPT.read_bytes())
     if result.exit_status != 0:
+        if result.seconds >= timeout_s:  # systemd has ended it in the guest
+            raise DeadlineExceeded("the engine's benchmark in the guest", timeout_s)
         said = [line for line in result.stderr.splitlines() if line.strip()]
         reason = said[-1].strip()[:300] if said else f"status {result.exit_status}"
         raise HarnessError(f"the engine's benchmark failed in the guest: {reason}")

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from harness.bench.engine_bench import SCRIPT, EngineRun, EngineTest, bench_arguments, engine_bench
+from harness.deadline import DeadlineExceeded
 from harness.errors import HarnessError
 from harness.machine.protocol import CommandResult, Machine
 
@@ -158,6 +159,12 @@ def test_a_failed_benchmark_says_its_last_line() -> None:
         HarnessError, match=r"failed in the guest: error: failed to create context with model$"
     ):
         bench(guest, EngineTest("decode", 8))
+
+
+def test_a_benchmark_that_was_ended_by_its_time_is_no_defect() -> None:
+    guest = Guest("", LOG, status=1)
+    with pytest.raises(DeadlineExceeded, match="the engine's benchmark in the guest"):
+        bench(guest, EngineTest("decode", 8), timeout_s=1)
 
 
 @pytest.mark.parametrize(
