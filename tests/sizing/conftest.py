@@ -23,7 +23,7 @@ def tiny() -> ModelShape:
         heads=4,
         kv_heads=2,
         head_size=64,
-        vocabulary=512,
+        vocabulary=511,  # so that a tensor ends where the next must not begin
         context=2048,
         published=0,
     )
