@@ -27,6 +27,21 @@ pairs."""
 NOT_SAMPLED = frozenset({"image_size"})
 """Metrics that are what they are: one value says it all."""
 
+NEVER_THE_SAME = frozenset(
+    {
+        INTERLEAVED,
+        "steal_percent",
+        "others_cores",
+        "memory_available_before_mib",
+        "memory_available_after_mib",
+        "frequency_before_mhz",
+        "frequency_after_mhz",
+        "swapped_pages",
+        "seconds_measured",
+    }
+)
+"""Conditions that differ between any two runs."""
+
 DEFAULT_THRESHOLD = 0.05
 
 
@@ -244,7 +259,7 @@ def _notes_of_cell(here: Cell, there: Cell) -> Iterator[str]:
     machines = [f"{cell.machine} ({cell.accelerator})" for cell in (here, there)]
     if machines[0] != machines[1]:
         yield f"{here.name}: the machine differs: {machines[0]}, {machines[1]}"
-    for name in ("cpu_variant", "cpu_flags", "governor", "smt", "numa_nodes", "huge_pages"):
-        one, other = here.conditions.get(name), there.conditions.get(name)
-        if one != other and one is not None and other is not None:
+    for name, one in here.conditions.items():
+        other = there.conditions.get(name, one)
+        if one != other and name not in NEVER_THE_SAME:
             yield f"{here.name}: {name} differs: {one}, {other}"

@@ -183,12 +183,16 @@ def test_a_crowded_host_is_not_taken_for_a_slower_image(crowd: dict[str, float],
 
 
 def test_what_else_differs_is_noted() -> None:
-    one = run_of(cell(DECODE, cpu_variant="zen4"))
-    other = run_of(cell(DECODE, accelerator="kvm", cpu_variant="haswell"), cpu="Xeon", sha256="cd" * 32)
+    one = run_of(cell(DECODE, engine_cpu_variant="zen4", others_cores=0.2))
+    other = run_of(
+        cell(DECODE, accelerator="kvm", engine_cpu_variant="haswell", seconds_measured=9.0),
+        cpu="Xeon",
+        sha256="cd" * 32,
+    )
     assert compare(one, other).notes == (
         "the host's processor differs: AMD EPYC 9554, Xeon",
         "ci-bench: the machine differs: nspawn (native), nspawn (kvm)",
-        "ci-bench: cpu_variant differs: zen4, haswell",
+        "ci-bench: engine_cpu_variant differs: zen4, haswell",
     )
 
 
