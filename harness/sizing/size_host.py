@@ -15,6 +15,7 @@ from harness.locations import sizing
 from harness.machine.host import available_memory_mib
 from harness.profiles import load_profiles
 from harness.results.folder import new_run_folder, reports_root
+from harness.results.model import write_whole
 from harness.results.publish import publish
 from harness.results.summary import VERDICT_STYLE
 from harness.results.verdict import exit_code
@@ -73,6 +74,7 @@ def run(request: SizeHostRequest) -> int:
     targets = judge_targets(measured, carried)
     judgement = judge_sizing_run(measured, targets)
     paragraph = answer(measured, carried, targets)
+    write_whole(log.with_name("answer.txt"), "\n".join((paragraph, "", *profile_lines(carried), "")))
     results = results_of(
         measured,
         targets,

@@ -112,7 +112,7 @@ def test_a_run_measures_answers_records_and_leaves_nothing(
     [cell] = results.cells
     assert (results.verdict, cell.machine, results.image.engine_version) == ("INCONCLUSIVE", "host", "1.2.3")
     assert cell.guest["answer"] in printed
-    assert cell.files == ("size-host/llama-bench.log",)
+    assert cell.files == ("size-host/answer.txt", "size-host/llama-bench.log")
     assert cell.conditions["cores"]
     decode = next(metric for metric in cell.metrics if metric.name == "decode_speed")
     assert decode.samples == (2.0,) * 5, "the warm-up was not discarded"
