@@ -1,11 +1,12 @@
 """Checks that are left out of a container's cell because their point is to wait: named, never silent.
 
-A container is the inner loop; under QEMU, whose verdict counts, each of them runs.
+A container is the inner loop; under QEMU, whose verdict counts, each of them runs, and where it is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,14 @@ from harness.results.model import Check
 MARK = "slow"
 SAID = "left out in a container: "
 """How the reason of a check that was left out begins."""
+
+
+def unnamed(items: Iterable[pytest.Item], config: pytest.Config) -> list[pytest.Item]:
+    """The checks that nobody asked for by name: by an expression, or by their file or node id."""
+    if config.option.keyword:
+        return []
+    files = {Path(one.partition("::")[0]).resolve() for one in config.args}
+    return [item for item in items if item.path.resolve() not in files]
 
 
 def leave_out_slow(items: Iterable[pytest.Item]) -> None:

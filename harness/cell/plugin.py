@@ -27,7 +27,7 @@ from harness.cell.fixtures import (
     report,
     stretch,
 )
-from harness.cell.left_out import leave_out_slow
+from harness.cell.left_out import leave_out_slow, unnamed
 from harness.cell.options import CellOptions, add_options, cell_options
 from harness.cell.progress import ProgressReporter
 from harness.cell.redacting_stream import RedactingStream
@@ -143,9 +143,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    # Who names checks (TESTS=patience) means them.
-    if session.options.machine == "nspawn" and not config.option.keyword:
-        leave_out_slow(items)
+    if session.options.machine == "nspawn":
+        leave_out_slow(unnamed(items, config))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,12 +6,13 @@ tests/cell/test_own_guests.py has one in the cell that it runs.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from harness.cell.left_out import SAID, leave_out_slow, left_out_sentence
+from harness.cell.left_out import SAID, leave_out_slow, left_out_sentence, unnamed
 from harness.results.model import Check, Counts
 from harness.results.verdict import judge_cell
 
@@ -19,6 +20,11 @@ QUICK = Check("a", "f", "t", "passed", 0.1)
 LEFT_OUT = Check("b", "f", "t", "skipped", 0.0, f"{SAID}it waits for a minute")
 OTHER = dataclasses.replace(LEFT_OUT, message=f"{SAID}a model is loaded twice")
 SKIPPED = dataclasses.replace(LEFT_OUT, message="there is no disk")
+
+
+def config(*arguments: str, keyword: str = "") -> pytest.Config:
+    """What pytest was asked for."""
+    return cast(pytest.Config, SimpleNamespace(option=SimpleNamespace(keyword=keyword), args=list(arguments)))
 
 
 def item(*marks: pytest.MarkDecorator) -> tuple[pytest.Item, list[Any]]:
@@ -40,6 +46,21 @@ def test_only_what_waits_is_left_out_with_its_reason() -> None:
         ("skip", {"reason": "left out in a container: it waits for a minute"})
     ]
     assert untouched == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "left_out"),
+    [
+        (config("suites/x"), True),
+        (config("suites/x", keyword="waits"), False),
+        (config("suites/x/test_y.py"), False),
+        (config("suites/x/test_y.py::test_z[1]"), False),
+        (config("suites/x/test_z.py"), True),
+    ],
+)
+def test_what_is_named_is_meant(asked: pytest.Config, left_out: bool) -> None:
+    waits = cast(pytest.Item, SimpleNamespace(path=Path("suites/x/test_y.py").absolute()))
+    assert bool(unnamed([waits], asked)) is left_out
 
 
 @pytest.mark.parametrize("mark", [pytest.mark.slow, pytest.mark.slow(" ")])

@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "test_guests.py").write_text(CHECKS)
     (folder / "image.qcow2").touch()
     command = [
-        sys.executable, "-m", "pytest", str(folder / "test_guests.py"),
+        sys.executable, "-m", "pytest", str(folder),
         "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(folder), "-p", "no:cacheprovider",
         "-p", "harness.cell.plugin", "-p", "tests.cli.fake_machine",
         "--cell", "ci:selfsigned", "--image", str(folder / "image.qcow2"), "--machine", "nspawn",
