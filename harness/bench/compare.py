@@ -27,6 +27,9 @@ pairs."""
 NOT_SAMPLED = frozenset({"image_size"})
 """Metrics that are what they are: one value says it all."""
 
+RATIO_UNITS = frozenset({"ratio", "share"})
+"""Units of what was made of things measured side by side in one run."""
+
 NEVER_THE_SAME = frozenset(
     {
         INTERLEAVED,
@@ -207,7 +210,7 @@ def _doubts(here: Cell, there: Cell, metric: Metric, paired: bool, n: int) -> li
     doubts = list(dict.fromkeys(doubts_of_ratio(here.accelerator) + doubts_of_ratio(there.accelerator)))
     if n < FEWEST_SAMPLES:
         doubts.append(f"only {n} {'sample' if n == 1 else 'samples'}, at least {FEWEST_SAMPLES} are needed")
-    if not paired and not metric.name.endswith("_ratio"):
+    if not paired and metric.unit not in RATIO_UNITS:
         doubts += [f"{name}: {one}" for name, cell in (("A", here), ("B", there)) for one in _crowded(cell)]
     return doubts
 

@@ -115,9 +115,11 @@ def outliers(samples: Sequence[float]) -> tuple[int, ...]:
     """The places of samples that stand out: modified z-score 0.6745 * |x - median| / MAD above 3.5, MAD being
     the median of |x - median| (Iglewicz and Hoaglin, "How to detect and handle outliers", 1993). Where more
     than half of the samples are equal the MAD is 0, and the score is |x - median| / (1.2533 * mean of
-    |x - median|) as they advise. Raises ValueError as `percentile` does."""
+    |x - median|) as they advise. None stands out of none. Raises ValueError for what is no finite number."""
     import numpy as np
 
+    if not len(samples):
+        return ()
     values = _floats(samples)
     distances = np.abs(values - np.median(values))
     spread = float(np.median(distances)) / 0.6745 or float(np.mean(distances)) * math.sqrt(math.pi / 2)

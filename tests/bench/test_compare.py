@@ -175,7 +175,7 @@ def test_emulation_tells_nothing() -> None:
 )
 def test_a_crowded_host_is_not_taken_for_a_slower_image(crowd: dict[str, float], words: str) -> None:
     slow = metric("decode_speed", noisy(50.0))
-    ratio, lower = (metric("decode_ratio", noisy(value), "") for value in (0.99, 0.5))
+    ratio, lower = (metric("decode_ratio", noisy(value), "ratio") for value in (0.99, 0.5))
     comparison = compare(run_of(cell(DECODE, ratio)), run_of(cell(slow, lower, **crowd)))
     absolute, already_ratio = comparison.rows
     assert (absolute.finding, absolute.reason) == ("unclear", words)

@@ -152,6 +152,7 @@ def test_a_ratio_counts_the_smaller_side() -> None:
         ([2.1, 2.6, 2.4, 2.5, 2.3, 2.1, 2.3, 2.6, 8.2, 8.3], (8, 9)),  # Iglewicz and Hoaglin's own
         ([1, 2, 3, 4, 5], ()),
         ([7], ()),
+        ([], ()),
         ([1, 1000], ()),
     ],
 )
@@ -160,9 +161,9 @@ def test_what_stands_out_is_flagged(samples: Sequence[float], expected: tuple[in
 
 
 @pytest.mark.parametrize("call", [median, median_interval, outliers, lambda one: percentile(one, 90)])
-@pytest.mark.parametrize("samples", [[], [1.0, math.nan], [math.inf], [1.0, -math.inf, 2.0]])
+@pytest.mark.parametrize("samples", [[1.0, math.nan], [math.inf], [1.0, -math.inf, 2.0]])
 def test_what_is_no_number_is_refused(call: Callable[[list[float]], object], samples: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"no samples|finite numbers"):
+    with pytest.raises(ValueError, match="finite numbers"):
         call(samples)
 
 
@@ -181,6 +182,12 @@ def test_what_has_no_ratio_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ratio_interval(above, below, paired=paired)
+
+
+@pytest.mark.parametrize("call", [median, median_interval, lambda one: percentile(one, 90)])
+def test_no_samples_say_nothing(call: Callable[[list[float]], object]) -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        call([])
 
 
 @pytest.mark.parametrize("q", [-1, 100.5, math.nan])
