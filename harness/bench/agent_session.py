@@ -22,7 +22,8 @@ from harness.bench.timeline import Timing
 from harness.errors import HarnessError
 
 FILL = 0.9
-"""Share of the context that the last turn may use by our own estimate, its answer included."""
+"""Share of the context that the last turn may use by our own estimate, its answer included. A chat template that
+leaves tools and calls out (SmolLM2's does) uses much less; what the server counted is what holds."""
 TOKENS_PER_PIECE = 1.25
 """Of JSON and code, rounded up; a template may print tools with more space than we send."""
 LEAST_RESULT_PIECES = 24
@@ -81,7 +82,8 @@ class TurnCache:
 
 
 def make_session(context_tokens: int, *, seed: int = 0, turns: int = 8, answer_tokens: int = 48) -> Session:
-    """A session whose last turn, with its answer, fits into `context_tokens` and uses most of them.
+    """A session whose last turn, with its answer, fits into `context_tokens` and uses most of them
+    where the chat template shows the model its tools.
 
     Args:
         turns: requests, from 2 to one more than the script has steps.

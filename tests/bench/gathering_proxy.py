@@ -13,7 +13,7 @@ from contextlib import contextmanager
 @contextmanager
 def gathering_proxy(port: int, lump_bytes: int) -> Iterator[int]:
     """Forward to 127.0.0.1:`port`; an answer leaves in lumps of at least `lump_bytes` (0: as it comes), the
-    rest when the engine closes or says no more for 0.2 s. Yields the proxy's port."""
+    rest when the engine closes or says no more for 0.1 s. Yields the proxy's port."""
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
@@ -44,7 +44,7 @@ def _forward(client: socket.socket, port: int, lump_bytes: int) -> None:
         engine.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
-            readable, _, _ = select.select([client, engine], [], [], 0.2)
+            readable, _, _ = select.select([client, engine], [], [], 0.1)
             if client in readable:
                 asked = client.recv(65536)
                 if not asked:
