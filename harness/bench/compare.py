@@ -148,18 +148,40 @@ def compare_metric(
 
     if before.unit != after.unit:
         return row("unclear", f"A has it in {before.unit or 'no unit'}, B in {after.unit or 'no unit'}")
-    samples = (before.samples, after.samples)
-    if before.name in NOT_SAMPLED:
-        samples = ((before.value,), (after.value,))
-    if not all(samples):
-        return row("unclear", f"{'B' if before.samples else 'A'} has no samples of it")
-    if min(map(min, samples)) <= 0:
+    if min(before.value, after.value, *before.samples, *after.samples) <= 0:
         return row("unclear", "values of 0 and less have no ratio")
-    ratio = ratio_interval(samples[1], samples[0], paired=paired, seed=seed)
+    if before.name in NOT_SAMPLED:
+        ratio = ratio_interval((after.value,), (before.value,), paired=False)
+    elif before.samples and after.samples:
+        ratio = ratio_interval(after.samples, before.samples, paired=paired, seed=seed)
+    else:
+        of_both = _of_intervals(before, after)
+        if of_both is None:
+            return row(
+                "unclear", f"{'B' if before.samples else 'A'} has neither samples nor an interval of it"
+            )
+        ratio = of_both
     doubts = [] if before.name in NOT_SAMPLED else _doubts(here, there, before, paired, ratio.n)
     if doubts:
         return row("unclear", "; ".join(doubts), ratio)
     return row(*_finding(ratio, after.better, threshold), ratio)
+
+
+def _of_intervals(before: Metric, after: Metric) -> Interval | None:
+    """The ratio of two values that only have their intervals: from the lower end over the upper one to the
+    upper over the lower, which is wider than need be. None without them."""
+    if (
+        before.ci_low is None
+        or before.ci_high is None
+        or after.ci_low is None
+        or after.ci_high is None
+        or min(before.ci_low, after.ci_low, before.ci_high, after.ci_high) <= 0
+    ):
+        return None
+    value = after.value / before.value
+    low, high = after.ci_low / before.ci_high, after.ci_high / before.ci_low
+    # A file may hold anything: nothing says that its values lie in their intervals.
+    return Interval(value, min(low, value), max(high, value), min(before.n or 1, after.n or 1))
 
 
 def _finding(ratio: Interval, better: Better, threshold: float) -> tuple[Finding, str]:
@@ -202,7 +224,7 @@ def _are_pairs(here: Cell, there: Cell, before: Metric, after: Metric) -> bool:
     return (
         bool(in_turns)
         and in_turns == there.conditions.get(INTERLEAVED)
-        and len(before.samples) == len(after.samples)
+        and len(before.samples) == len(after.samples) > 0
     )
 
 

@@ -141,10 +141,24 @@ def test_what_can_not_be_told_says_why(
     assert (row.finding, row.reason) == ("unclear", reason)
 
 
+def test_values_with_intervals_are_compared_by_their_far_ends() -> None:
+    one, other = (
+        Metric("auto_threads", "ratio", value, value - 0.01, value + 0.01, 6, better="higher")
+        for value in (0.99, 0.8)
+    )
+    (row,) = compared(one, other).rows
+    assert row.ratio == Interval(0.8 / 0.99, (0.8 - 0.01) / (0.99 + 0.01), (0.8 + 0.01) / (0.99 - 0.01), 6)
+    assert row.finding == "worse"
+    (row,) = compared(one, one).rows
+    assert row.finding == "same"
+    nonsense = Metric("auto_threads", "ratio", 9.0, 2.0, 1.0, 6, better="higher")
+    assert compared(one, nonsense).rows[0].ratio is not None
+
+
 def test_a_metric_without_samples_or_with_another_unit_is_unclear() -> None:
     bare = Metric("decode_speed", "tok/s", 100.0, better="higher")
     reasons = [compared(*two).rows[0].reason for two in ((bare, DECODE), (DECODE, bare))]
-    assert reasons == ["A has no samples of it", "B has no samples of it"]
+    assert reasons == [f"{which} has neither samples nor an interval of it" for which in "AB"]
     (row,) = compared(DECODE, metric("decode_speed", noisy(100.0), "tok/min")).rows
     assert row.reason == "A has it in tok/s, B in tok/min"
 
