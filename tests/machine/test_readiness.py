@@ -289,3 +289,16 @@ def test_a_container_has_no_kernel_that_began(tmp_path: Path, ssh_server: HostAd
     guest = Guest(tmp_path, ssh_server, GOOD)
     guest.says("Welcome to Debian\n" + READY_LINE)
     assert guest.wait().kernel_start_s is None
+
+
+def test_the_look_that_came_soonest_after_a_line_tells_best(
+    tmp_path: Path, ssh_server: HostAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Guest(tmp_path, ssh_server, GOOD)
+    watch = readiness._Watch(guest.console, 0.0, lambda: ssh_server, guest.run, guest.alive)
+    for elapsed, line in ((9.0, "[    1.000000] a\n"), (9.5, "[    3.000000] b\n"), (20.0, "Debian\n")):
+        guest.says(line)
+        monkeypatch.setattr(watch, "elapsed", lambda at=elapsed: at)
+        watch.note_kernel_start()
+    assert watch.kernel_start_s == 6.5
+    watch.close()
