@@ -9,8 +9,10 @@ SLM_ENGINE_USER=slm-engine
 SLM_ENGINE_BATCH=64
 # Clients served at once; they share one context (unified KV), so one alone may use all of it.
 SLM_ENGINE_SLOTS=4
-# Prompts of idle clients kept in memory, MiB; the engine's own default of 8 GiB would eat small machines.
-SLM_ENGINE_CACHE_MIB=512
+# Prompts of waiting clients in memory: at least so many MiB, and up to so many full contexts where the machine has
+# room. Each new request moves what others have had read there, and what is larger than all of it is lost.
+# shellcheck disable=SC2034 # capacity.sh reads both
+SLM_ENGINE_CACHE_MIB=512 SLM_ENGINE_CACHE_CONTEXTS=8
 # A comment on a silent stream, in seconds: clients and proxies give up on a connection without bytes.
 SLM_ENGINE_PING_SECONDS=5
 
@@ -27,7 +29,7 @@ engine_install() {
   id -u "$SLM_ENGINE_USER" >/dev/null 2>&1 ||
     useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SLM_ENGINE_USER" || return
   chown -R root:root "$SLM_ENGINE_DIR" && chmod -R u=rwX,go=rX "$SLM_ENGINE_DIR" || return
-  give 0755 root:root "$SLM_HOME" "$SLM_APPLIANCE_DIR/bin/engine-state" || return
+  give 0755 root:root "$SLM_HOME" "$SLM_APPLIANCE_DIR/bin/engine-state" "$SLM_APPLIANCE_DIR/bin/kept-prompts" || return
   [[ -n $(engine_version) ]] || fail "llama-server does not run in this image: $(missing_libraries)" || return
   install_unit_file "$SLM_APPLIANCE_DIR/templates/slm-engine.service" "$SLM_ROOT/etc/systemd/system/$SLM_ENGINE_UNIT" || return
   reload_units && enable_unit "$SLM_ENGINE_UNIT"
@@ -45,6 +47,8 @@ engine_configure() {
 
 # Only what configure decides; what never changes is in the unit. --threads-batch has no variable of the engine's.
 render_engine_environment() {
+  local cache_mib
+  cache_mib=$(prompt_cache_mib "${SLM_VALUE[context_size]}") || return
   cat <<ENV
 LLAMA_ARG_MODEL=$SLM_MODEL_PATH
 LLAMA_ARG_ALIAS=$SLM_MODEL_ID
@@ -55,7 +59,7 @@ SLM_THREADS_BATCH=$SLM_THREADS_BATCH
 LLAMA_ARG_N_PARALLEL=$SLM_ENGINE_SLOTS
 LLAMA_ARG_BATCH=$SLM_ENGINE_BATCH
 LLAMA_ARG_UBATCH=$SLM_ENGINE_BATCH
-LLAMA_ARG_CACHE_RAM=$SLM_ENGINE_CACHE_MIB
+LLAMA_ARG_CACHE_RAM=$cache_mib
 LLAMA_ARG_SSE_PING_INTERVAL=$SLM_ENGINE_PING_SECONDS
 LLAMA_ARG_THREADS_HTTP=$((SLM_MAX_REQUESTS + 8))
 ENV
@@ -99,6 +103,51 @@ engine_answers() {
   curl -fsS --noproxy '*' --connect-timeout 5 --max-time "$1" -H 'Content-Type: application/json' \
     -d '{"prompt":"Hello","max_tokens":1,"cache_prompt":false}' "$(engine_url)/v1/completions" |
     jq -e '.choices[0].finish_reason != null and .usage.completion_tokens >= 1' >/dev/null
+}
+
+# engine_idle_prompts   SLOT TOKENS, one a line: what it has in memory for clients it is not busy with.
+engine_idle_prompts() {
+  curl -fsS --noproxy '*' --max-time 2 "$(engine_url)/slots" 2>/dev/null |
+    jq -r '.[] | select(.is_processing | not) | select(.n_prompt_tokens > 0) | "\(.id) \(.n_prompt_tokens)"' 2>/dev/null
+}
+
+# engine_save_prompt SLOT NAME SECONDS   writes it to that file in $SLM_KEPT_DIR.
+engine_save_prompt() {
+  engine_slot_action save "$@"
+}
+
+# engine_load_prompt SLOT NAME SECONDS
+engine_load_prompt() {
+  engine_slot_action restore "$@"
+}
+
+engine_slot_action() {
+  curl -fsS --noproxy '*' --max-time "$4" -o /dev/null -H 'Content-Type: application/json' \
+    -d "{\"filename\":\"$3\"}" "$(engine_url)/slots/$2?action=$1" 2>/dev/null
+}
+
+# engine_prompt_bytes FILE   FIRST COUNT: where the tokens of a saved prompt stand. Six words of 4 bytes come before
+# them, the last of which is their number.
+engine_prompt_bytes() {
+  local tokens
+  tokens=$(od -An -tu4 -j20 -N4 "$1" 2>/dev/null | tr -d ' ') && [[ -n $tokens ]] && printf '24 %s\n' $((tokens * 4))
+}
+
+# What decides whether a saved prompt can be loaded, beside the model: its settings and its program.
+engine_state_facts() {
+  printf '%s\n' "${LLAMA_ARG_CTX_SIZE:-}" "${LLAMA_ARG_CACHE_TYPE_K:-}" "${LLAMA_ARG_CACHE_TYPE_V:-}" "${LLAMA_ARG_FLASH_ATTN:-}" &&
+    stat -L -c '%s %Y' "$SLM_ENGINE_DIR/llama-server" "$SLM_ENGINE_DIR"/libllama.so.0
+}
+
+# Has the running engine keep what idle clients have had read. Never fails, and takes seconds at most.
+engine_keep_prompts() {
+  local tokens
+  while read -r _ tokens; do
+    if ((tokens >= SLM_KEPT_LEAST_TOKENS)); then
+      systemctl reload "$SLM_ENGINE_UNIT" || true
+      return 0
+    fi
+  done < <(engine_idle_prompts)
 }
 
 # Prints "busy" or "idle" and counters that move with every batch of a prompt and every token of an answer. The

@@ -55,6 +55,22 @@ check_memory() {
   fi
 }
 
+# prompt_cache_mib TOKENS   memory for what waiting clients have had read: all that the model, this context and the slack
+# leave, from SLM_ENGINE_CACHE_MIB up to SLM_ENGINE_CACHE_CONTEXTS full contexts. A conversation that doesn't fit is
+# read anew whenever another client has asked in between. After check_capacity.
+prompt_cache_mib() {
+  local machine least=$SLM_ENGINE_CACHE_MIB most left
+  machine=$(machine_memory_kib) || return
+  if ((machine == 0 || ${MODEL_TOKEN_BYTES:-0} == 0)); then
+    echo "$least"
+    return
+  fi
+  left=$((machine - machine / SLM_CAPACITY_SLACK - MODEL_KIB - SLM_CAPACITY_ENGINE_KIB - SLM_CAPACITY_SYSTEM_KIB - $(context_kib "$1")))
+  left=$((left / 1024)) most=$(($1 * MODEL_TOKEN_BYTES * SLM_ENGINE_CACHE_CONTEXTS / 1048576))
+  left=$((left < most ? left : most))
+  echo $((left > least ? left : least))
+}
+
 # memory_sum TOKENS CACHE_KIB   the terms as people read them.
 memory_sum() {
   local context=$1 cache=$2

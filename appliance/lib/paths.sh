@@ -11,6 +11,8 @@ SLM_MODELS_DIR=$SLM_HOME/models
 
 SLM_CONFIG_DIR=$SLM_ROOT/etc/slm-copilot
 SLM_ENGINE_ENV=$SLM_CONFIG_DIR/engine.env
+# the engine's own: what it has read of its clients' prompts
+SLM_KEPT_DIR=$SLM_ROOT/var/lib/slm-engine
 SLM_PASSWORD_FILE=$SLM_CONFIG_DIR/admin-password
 
 SLM_TLS_DIR=$SLM_ROOT/etc/ssl/slm-copilot

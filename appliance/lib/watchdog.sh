@@ -48,6 +48,7 @@ look_after_engine() {
     WATCHED_IDLE_S=$((WATCHED_IDLE_S + SLM_WATCHDOG_LOOK_S))
     return
   fi
+  [[ $progress != idle* ]] || engine_keep_prompts
   if engine_proves_life; then
     WATCHED_PROGRESS=$(engine_progress) || WATCHED_PROGRESS=''
     WATCHED_IDLE_S=0
@@ -86,13 +87,6 @@ engine_proves_life() {
     before=$now
     ((stalled_cs < SLM_WATCHDOG_LIMIT_S * 100)) || return 1
   done
-}
-
-# The kernel's time since boot in hundredths of a second: the wall clock may be set at any moment.
-uptime_cs() {
-  local uptime
-  read -r uptime _ <"$SLM_PROC/uptime"
-  printf '%s\n' "${uptime/./}"
 }
 
 # A machine that was paused or asleep has stalled nobody: no round counts for more than it could last.

@@ -117,7 +117,7 @@ def test_the_engine_has_no_secret_in_its_arguments_or_environment(gathered: dict
         assert word not in words, f"{word!r} occurs"
 
 
-RISKY = ("tools", "props", "slot-save-path", "ui-mcp-proxy", "media-path", "api-key", "log-prompts-dir")
+RISKY = ("tools", "props", "ui-mcp-proxy", "media-path", "api-key", "log-prompts-dir")
 
 
 def test_the_engine_offers_nothing_it_need_not(gathered: dict[str, str]) -> None:

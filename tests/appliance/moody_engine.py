@@ -18,13 +18,14 @@ broken: completions fail; silent: connections are taken, nothing is ever answere
 
 @dataclass
 class MoodyEngine:
-    """`counter` moves with what it computes; `asked` counts completions."""
+    """`counter` moves with what it computes; `asked` counts completions; it `remembers` so many tokens."""
 
     mood: Mood
     port: int = 0
     counter: int = 0
     looks: int = 0
     asked: int = 0
+    remembers: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
     def slots(self) -> list[dict[str, object]]:
@@ -42,7 +43,7 @@ class MoodyEngine:
             "params": {"grammar": 'root ::= "\\"n_decoded\\":1"'},
             "next_token": [{"n_decoded": 0}],
         }
-        return [slot, {"id": 1, "is_processing": False}]
+        return [slot, {"id": 1, "is_processing": False, "n_prompt_tokens": self.remembers}]
 
 
 @contextmanager

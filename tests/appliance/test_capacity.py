@@ -136,6 +136,24 @@ def test_what_the_sizing_table_promises_fits(guest: Guest, gib: float, tokens: i
     assert check(guest, tokens) == []
 
 
+CACHE = {  # GiB of memory, tokens of context -> MiB for the prompts of waiting clients
+    "as much as is left": ((24, 8192), 4196),
+    "eight full contexts": ((64, 8192), 10240),
+    "512 MiB and what a last token leaves": ((24, 31488), 550),
+    "512 MiB where the machine doesn't tell": ((0, 8192), 512),
+}
+
+
+@pytest.mark.parametrize("case", CACHE)
+def test_the_prompt_cache_gets(guest: Guest, case: str) -> None:
+    (gib, tokens), mib = CACHE[case]
+    coding_model(guest)
+    memory(guest, gib)
+    script = CHECK + '; engine_configure; grep CACHE_RAM "$SLM_ENGINE_ENV"'
+    told = guest.run(script, ONEAPP_SLM_CONTEXT_SIZE=str(tokens)).stdout
+    assert told.splitlines()[-1] == f"LLAMA_ARG_CACHE_RAM={mib}"
+
+
 def test_32768_tokens_in_24_gib_are_refused_with_the_arithmetic(guest: Guest) -> None:
     coding_model(guest)
     memory(guest, 24)

@@ -58,6 +58,15 @@ def test_a_healthy_engine_is_asked_now_and_then_only(watched: Guest) -> None:
     assert engine.asked == 2, "in 23 minutes without work it answers two completions"
 
 
+def test_what_an_idle_client_had_read_is_kept_before_a_completion_displaces_it(watched: Guest) -> None:
+    with moody_engine("healthy") as engine:
+        engine.remembers = 3000
+        look(watched, engine.port, 20)
+        assert watched.told_systemctl() == []
+        look(watched, engine.port, 35)
+        assert (watched.told_systemctl(), engine.asked) == (["reload slm-engine.service"], 1)
+
+
 def test_an_engine_that_serves_others_is_asked_nothing(watched: Guest) -> None:
     with moody_engine("served") as engine:
         assert look(watched, engine.port, 40) == ""
