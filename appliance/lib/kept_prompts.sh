@@ -49,9 +49,9 @@ keep_prompt() {
 }
 
 # Loads what was kept into the engine, which has answered but not yet been shown to clients: newest first, as many as
-# it has slots. Never fails.
+# it has slots and as fit into its context. Never fails.
 load_prompts() {
-  local key end_cs name slot=0 seconds
+  local key end_cs name slot=0 seconds bytes room=${LLAMA_ARG_CTX_SIZE:-0}
   if (($(kept_prompts_limit_kib) == 0)); then
     rm -f "$SLM_KEPT_DIR"/*
     return 0
@@ -62,27 +62,32 @@ load_prompts() {
   while read -r name; do
     seconds=$(seconds_until "$end_cs") || break
     ((slot < SLM_ENGINE_SLOTS)) || break
+    read -r _ bytes < <(engine_prompt_bytes "$SLM_KEPT_DIR/$name") || bytes=0
+    ((bytes / 4 <= room)) || continue
     if load_prompt "$slot" "$name" "$seconds"; then
-      slot=$((slot + 1))
+      slot=$((slot + 1)) room=$((room - bytes / 4))
     fi
   done < <(kept_prompts newest_first)
   echo "$slot kept prompts loaded"
 }
 
-# load_prompt SLOT NAME SECONDS   under another name while the engine reads it: one that it dies of is not tried twice.
+# load_prompt SLOT NAME SECONDS   under another name while the engine reads it: one that it dies of, or hangs on, is not
+# tried twice.
 load_prompt() {
-  local slot=$1 name=$2 seconds=$3 loading=loading.$1
+  local slot=$1 name=$2 seconds=$3 loading=loading.$1 status=0
   if [[ $name != *".$(content_mark "$SLM_KEPT_DIR/$name")" ]]; then
     echo "a kept prompt is damaged and was thrown away"
     rm -f "$SLM_KEPT_DIR/$name"
     return 1
   fi
   mv -fT "$SLM_KEPT_DIR/$name" "$SLM_KEPT_DIR/$loading" || return
-  if ! engine_load_prompt "$slot" "$loading" "$seconds"; then
+  engine_load_prompt "$slot" "$loading" "$seconds" || status=1
+  if ((status == 0)) || [[ -n $(engine_progress) ]]; then
+    mv -fT "$SLM_KEPT_DIR/$loading" "$SLM_KEPT_DIR/$name"
+  else
     rm -f "$SLM_KEPT_DIR/$loading"
-    return 1
   fi
-  mv -fT "$SLM_KEPT_DIR/$loading" "$SLM_KEPT_DIR/$name"
+  return "$status"
 }
 
 # kept_prompts ORDER   names, newest_first or oldest_first. An age is a file's time; its name has no blanks.

@@ -18,7 +18,8 @@ TOKEN_BYTES = 23040
 
 @dataclass
 class RememberingEngine:
-    """`slots` maps a slot to its tokens; those in `busy` are computing; it `dies` of what it is asked."""
+    """`slots` maps a slot to its tokens; those in `busy` are computing; it `dies` of what it
+    is asked, or `refuses` it."""
 
     folder: Path
     port: int = 0
@@ -27,6 +28,7 @@ class RememberingEngine:
     asked: list[str] = field(default_factory=list)
     full_disk: bool = False
     dies: bool = False
+    refuses: bool = False
     released: threading.Event = field(default_factory=threading.Event)
     hangs: bool = False
 
@@ -72,6 +74,9 @@ def remembering_engine(folder: Path) -> Iterator[RememberingEngine]:
 def _handler(engine: RememberingEngine) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if engine.dies:
+                self.close_connection = True
+                return
             self._answer(200, engine.told())
 
         def do_POST(self) -> None:
@@ -84,8 +89,8 @@ def _handler(engine: RememberingEngine) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             act = engine.save if action == "save" else engine.load
-            done = act(int(place.rpartition("/")[2]), engine.folder / body["filename"])
-            self._answer(200 if done else 500, {})
+            done = not engine.refuses and act(int(place.rpartition("/")[2]), engine.folder / body["filename"])
+            self._answer(200 if done else 400, {})
 
         def _answer(self, status: int, value: object) -> None:
             text = json.dumps(value).encode()

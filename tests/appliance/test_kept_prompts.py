@@ -30,7 +30,7 @@ def kept_prompts(guest: Guest, engine: RememberingEngine, what: str, **variables
     result = guest.run(
         f"load_flavor; resolve_model; {step}",
         SLM_ENGINE_PORT=str(engine.port),
-        **{"SLM_KEPT_PROMPTS_MIB": "64", **variables},
+        **{"SLM_KEPT_PROMPTS_MIB": "64", "LLAMA_ARG_CTX_SIZE": "8192", **variables},
     )
     return result.stdout
 
@@ -102,6 +102,26 @@ def test_the_limit_holds_and_the_oldest_goes_first(guest: Guest, engine: Remembe
     kept_prompts(guest, engine, "load", SLM_KEPT_PROMPTS_MIB=str(mib))
     assert list(engine.slots.values()) == [OTHER]
     assert only.stat().st_size <= mib * 2**20
+
+
+def test_only_what_fits_into_the_context_is_loaded(guest: Guest, engine: RememberingEngine) -> None:
+    engine.slots = {0: TALK, 1: OTHER}
+    kept_prompts(guest, engine, "save", LLAMA_ARG_CTX_SIZE="512")
+    restart(engine)
+    kept_prompts(guest, engine, "load", LLAMA_ARG_CTX_SIZE="512")
+    assert list(engine.slots.values()) == [OTHER]
+    assert len(files(engine)) == 2, "what may fit next time was thrown away"
+
+
+def test_a_file_that_the_engine_refuses_stays(guest: Guest, engine: RememberingEngine) -> None:
+    engine.slots = {0: TALK}
+    kept_prompts(guest, engine, "save")
+    restart(engine)
+    engine.refuses = True
+    assert kept_prompts(guest, engine, "load") == "0 kept prompts loaded\n"
+    engine.refuses = False
+    kept_prompts(guest, engine, "load")
+    assert list(engine.slots.values()) == [TALK]
 
 
 def test_nothing_is_kept_where_the_administrator_says_so(guest: Guest, engine: RememberingEngine) -> None:
