@@ -22,8 +22,8 @@ from harness.bench.timeline import Timing
 from harness.errors import HarnessError
 
 FILL = 0.9
-"""Share of the context that the last turn may use by our own estimate, its answer included. A chat template that
-leaves tools and calls out (SmolLM2's does) uses much less; what the server counted is what holds."""
+"""Share of the context that the last turn may use by our own estimate, its answer included. A chat template
+that leaves tools and calls out (SmolLM2's does) uses much less; what the server counted is what holds."""
 TOKENS_PER_PIECE = 1.25
 """Of JSON and code, rounded up; a template may print tools with more space than we send."""
 LEAST_RESULT_PIECES = 24

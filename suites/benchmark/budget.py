@@ -25,9 +25,13 @@ class Budget:
 def fit_budget(plan: BenchPlan, context_size: int, way: Way, prompts: Prompts) -> Budget:
     """The plan's prompts without those that the context or the time has no room for; the shortest always
     stays. Raises HarnessError when the engine doesn't answer."""
-    timing = way.ask(prompts.cold(PROBE_TOKENS), plan.answer_tokens)
-    if isinstance(timing, Failure):
-        raise HarnessError(f"the engine did not answer: {timing.kind}: {timing.detail}", exit_code=1)
+    timings = []
+    for _ in range(2):  # the first one finds an engine that has just been loaded
+        timing = way.ask(prompts.cold(PROBE_TOKENS), plan.answer_tokens)
+        if isinstance(timing, Failure):
+            raise HarnessError(f"the engine did not answer: {timing.kind}: {timing.detail}", exit_code=1)
+        timings.append(timing)
+    timing = min(timings, key=lambda one: one.e2e_s)
     return choose(
         plan, context_size, read_s=timing.ttft_s / PROBE_TOKENS, answer_s=timing.e2e_s - timing.ttft_s
     )

@@ -55,6 +55,10 @@ class Campaign:
         """The values of a series by round."""
         return self.by_round.get(key(name, labels), {})
 
+    def all_values(self, name: str, **labels: Label) -> list[float]:
+        """Every value, round after round."""
+        return [value for _, values in sorted(self.rounds_of(name, **labels).items()) for value in values]
+
     def pairs(self, above: tuple[str, Labels], below: tuple[str, Labels]) -> tuple[list[float], list[float]]:
         """Values of two series in the rounds that have both."""
         one, other = self.by_round.get(key(*above), {}), self.by_round.get(key(*below), {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +12,7 @@ from harness.bench.direct import inside
 from harness.bench.engine_bench import EngineTest
 from harness.bench.prompts import calibrate, cold_prompt, count_by
 from harness.bench.verdict import doubts_of_ratio, doubts_of_value
-from harness.bench.wire import Target, appliance_target
+from harness.bench.wire import Failure, Target, appliance_target
 from harness.cell.options import CellOptions
 from harness.cell.session import FLAVOR_FILE
 from harness.client.https import ApplianceAddress
@@ -20,11 +20,19 @@ from harness.machine.protocol import Machine
 from harness.profiles import Profile, find_profile
 from harness.terminal import say
 from suites.benchmark.budget import Budget, fit_budget
-from suites.benchmark.campaign import Campaign, Point, run_rounds
+from suites.benchmark.campaign import Campaign, Point, Value, run_rounds
 from suites.benchmark.engine_tests import bench_point
 from suites.benchmark.plan import BenchPlan, load_plan
 from suites.benchmark.recording import Recorder
-from suites.benchmark.requests import Prompts, Way, chat_point, clients_point, session_point, small_point
+from suites.benchmark.requests import (
+    Prompts,
+    Way,
+    chat_point,
+    clients_point,
+    decode_pairs_point,
+    session_point,
+    small_point,
+)
 
 APPLIANCE, ENGINE = "appliance", "engine"
 ENGINE_PORT = 8080
@@ -59,8 +67,6 @@ def ways(machine: Machine, appliance: ApplianceAddress) -> Iterator[tuple[Way, W
             Way(ENGINE, direct, appliance.model),
         )
         yield both
-        for way in both:
-            way.close()
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +104,13 @@ def measured(
 def _points(
     machine: Machine, through: Way, direct: Way, prompts: Prompts, plan: BenchPlan, budget: Budget
 ) -> list[Point]:
-    bench = plan.llama_bench
+    bench, both = plan.llama_bench, (through, direct)
     small = cold_prompt(prompts.calibration, 24, index=0, seed=plan.seed + 1)
+    test = EngineTest("decode", plan.decode_pair_tokens, depth=24)
+
+    def paired_bench() -> Iterable[Value | Failure]:
+        return bench_point(machine, test).run(0)
+
     return [
         *(chat_point(through, prompts, size, plan.answer_tokens) for size in budget.prompt_tokens),
         *(
@@ -111,7 +122,8 @@ def _points(
             clients_point(through, prompts, clients, plan.client_prompt_tokens, plan.answer_tokens)
             for clients in plan.clients
         ),
-        small_point((through, direct), small, plan.small_pairs),
+        small_point(both, small, plan.small_pairs),
+        decode_pairs_point(both, paired_bench, small, plan.decode_pairs, plan.decode_pair_tokens),
         *(
             bench_point(machine, EngineTest("decode", bench["decode_tokens"], depth=depth))
             for depth in bench["depths"]

@@ -35,6 +35,8 @@ class BenchPlan:
     clients: tuple[int, ...]
     client_prompt_tokens: int
     small_pairs: int
+    decode_pairs: int
+    decode_pair_tokens: int
     sessions: Mapping[str, int]
     llama_bench: Mapping[str, Any]
     sweep: Mapping[str, Any]
@@ -55,6 +57,8 @@ def load_plan(path: Path = FILE) -> BenchPlan:
         "budget_s": (10, 86_400),
         "client_prompt_tokens": (32, 1_000_000),
         "small_pairs": (5, 1000),
+        "decode_pairs": (1, 1000),
+        "decode_pair_tokens": (8, 4096),
     }
     fields: dict[str, Any] = {
         name: reader.integer(top, name, "the file", low=low, high=high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from harness.bench.agent_session import (
@@ -16,7 +16,7 @@ from harness.bench.agent_session import (
 from harness.bench.load import at_once
 from harness.bench.prompts import Calibration, Prompt, asked_again, chat_body, cold_prompt, is_cold
 from harness.bench.timeline import Timing, measure
-from harness.bench.wire import Connection, Failure, Target, open_connection
+from harness.bench.wire import Failure, Target
 from harness.results.model import Label
 from suites.benchmark.campaign import Point, Value
 
@@ -24,29 +24,23 @@ TIMEOUT_S = 1800.0
 """For one request: a large model reads a long prompt for many minutes."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Way:
-    """A way to the engine: through the appliance, or straight to its port. Keeps its connection open."""
+    """A way to the engine: through the appliance, or straight to its port.
+
+    Each request has a connection of its own, open before its time begins: the engine closes those that idled
+    or were used a hundred times without a word, and who finds out by a lost request has lost a measurement.
+    """
 
     path: str
     target: Target
     model: str
-    _connection: Connection | None = field(default=None, repr=False)
 
     def ask(self, prompt: Prompt, max_tokens: int) -> Timing | Failure:
         return self.send(chat_body(prompt.messages, model=self.model, max_tokens=max_tokens))
 
     def send(self, body: dict[str, object]) -> Timing | Failure:
-        if self._connection is None or not self._connection.usable:
-            opened = open_connection(self.target, timeout_s=TIMEOUT_S)
-            if isinstance(opened, Failure):
-                return opened
-            self._connection = opened
-        return measure(self.target, body, timeout_s=TIMEOUT_S, connection=self._connection)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        return measure(self.target, body, timeout_s=TIMEOUT_S)
 
 
 @dataclass
@@ -128,6 +122,39 @@ def session_point(way: Way, turns: int, context_tokens: int, seed: int) -> Point
 
 def _turn(session: Session, turn: int, model: str, before: list[Timing]) -> dict[str, object]:
     return dict(request_body(session, turn, model=model, answers=[timing.text for timing in before]))
+
+
+def decode_pairs_point(
+    ways: tuple[Way, Way],
+    bench: Callable[[], Iterable[Value | Failure]],
+    prompt: Prompt,
+    pairs: int,
+    tokens: int,
+) -> Point:
+    """Longer answers to a prompt that the cache knows, through both ways and by llama-bench in turn, for the
+    ratios: where a token takes milliseconds, single answers differ by more than what is to be told."""
+
+    def run(number: int) -> Iterable[Value | Failure]:
+        speeds: dict[str, list[float]] = {}
+        for pair in range(pairs if number >= 0 else 1):
+            for way in ways if pair % 2 else reversed(ways):
+                timing = way.ask(prompt, tokens)
+                if isinstance(timing, Failure):
+                    yield timing
+                    return
+                for clock, speed in (("client", timing.decode_tok_s), ("server", timing.server_decode_tok_s)):
+                    if speed is not None:
+                        speeds.setdefault(f"{way.path} {clock}", []).append(speed)
+            for outcome in bench():
+                if isinstance(outcome, Failure):
+                    yield outcome
+                    return
+                speeds.setdefault("llama-bench server", []).extend(outcome.values)
+        for name, values in speeds.items():
+            path, _, clock = name.rpartition(" ")
+            yield Value("paired_decode_speed", "tok/s", {"path": path, "clock": clock}, tuple(values))
+
+    return Point("answers in turn", run)
 
 
 def small_point(ways: tuple[Way, Way], prompt: Prompt, pairs: int) -> Point:

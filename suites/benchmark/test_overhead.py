@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.bench.statistics import PAIRED_FORMULA, UNPAIRED_FORMULA, ratio_interval
 from suites.benchmark.conftest import APPLIANCE, ENGINE, Measured
 from suites.benchmark.plan import BenchPlan
@@ -27,20 +29,23 @@ def test_the_appliance_adds_milliseconds_to_the_first_token(
     assert judged.verdict != "FAIL", judged.reason
 
 
-def test_llama_server_decodes_as_fast_as_llama_bench(
-    measured: Measured, ratios: Recorder, plan: BenchPlan
+@pytest.mark.parametrize(
+    ("above", "below", "clock"),
+    [(APPLIANCE, ENGINE, "client"), (ENGINE, "llama-bench", "server")],
+    ids=["the engine without Nginx and TLS", "llama-bench"],
+)
+def test_decoding_is_as_fast_as_by(
+    above: str, below: str, clock: str, measured: Measured, ratios: Recorder, plan: BenchPlan
 ) -> None:
-    """By the engine's clock, at the same depth, in the same rounds."""
-    depth = min(plan.engine_prompt_tokens)
-    labels = {"path": ENGINE, "prompt_tokens": depth, "state": "cold", "clients": 1, "clock": "server"}
-    above, below = measured.campaign.pairs(
-        ("decode_speed", labels), ("decode_speed", {"path": "llama-bench", "depth": depth})
+    """The same prompt, in turn; llama-bench against the engine's own clock."""
+    one, other = (
+        measured.campaign.all_values("paired_decode_speed", path=path, clock=clock) for path in (above, below)
     )
-    interval = ratio_interval(above, below, paired=True, seed=plan.seed)
+    interval = ratio_interval(one, other, paired=True, seed=plan.seed)
     judged = ratios.interval(
-        "decode_ratio", "ratio", interval, [one / other for one, other in zip(above, below, strict=True)],
-        labels={"path": f"{ENGINE}/llama-bench", "depth": depth}, better="higher", formula=PAIRED_FORMULA,
-        bound=plan.targets["decode_ratio_engine"],
+        "decode_ratio", "ratio", interval, [high / low for high, low in zip(one, other, strict=True)],
+        labels={"path": f"{above}/{below}", "clock": clock}, better="higher", formula=PAIRED_FORMULA,
+        bound=plan.targets[f"decode_ratio_{above}"],
     )  # fmt: skip
     assert judged.verdict != "FAIL", judged.reason
 
