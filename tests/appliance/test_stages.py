@@ -340,8 +340,10 @@ esac
 """,
     )
     guest.write("/run/slm-copilot/ready.json", "from before")
-    assert engine_state(guest, "wait", "77").returncode == 0
     path = guest.path("/run/slm-copilot/ready.json")
+    assert engine_state(guest, "wait", "77").returncode == 0
+    assert not path.exists(), "clients come before what was kept is loaded"
+    assert engine_state(guest, "ready").returncode == 0
     assert json.loads(path.read_text()) == {
         "status": "ready",
         "model": "smollm2-135m-instruct",
