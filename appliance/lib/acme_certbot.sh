@@ -57,6 +57,9 @@ run_certbot() {
     CERTBOT_REASON="no certificate came within $SLM_ACME_TRY_SECONDS s"
   else
     CERTBOT_REASON=$(certbot_reason <<<"$said")
+    if [[ $CERTBOT_REASON == AttributeError:* ]]; then
+      CERTBOT_REASON=$(masked_reason)
+    fi
     CERTBOT_REASON=${CERTBOT_REASON:-certbot ended with status $status, see $SLM_LETSENCRYPT_LOGS/letsencrypt.log}
   fi
   return 1
@@ -77,6 +80,12 @@ certbot_reason() {
       else if (unexpected != "") print unexpected
       else print last
     }' | shortened
+}
+
+# masked_reason   certbot 2.1 under Python 3.11 stumbles over every error of an ACME server and tells that it has stumbled;
+# the server's own words are in its log, which every run begins anew.
+masked_reason() {
+  sed -n 's/^acme\.messages\.Error: //p' "$SLM_LETSENCRYPT_LOGS/letsencrypt.log" 2>/dev/null | tail -n 1 | cut -c 1-240
 }
 
 # Network errors come wrapped in the names of Python classes; the inner message is what helps.
