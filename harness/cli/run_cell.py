@@ -142,7 +142,7 @@ def pytest_command(plan: CellPlan) -> list[str]:
         *plan.targets,
         *(["-k", plan.expression] if plan.expression else []), *(["-m", "vm"] if plan.vm_only else []),
         "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(REPOSITORY),
-        "-p", "harness.cell.plugin", "-p", "no:cacheprovider",
+        "-p", "harness.cell.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
         "--no-header", "--tb=short", f"--color={'yes' if terminal.is_interactive() else 'no'}",
         "-o", f"timeout={LONGEST_CHECK_S}",
         "--cell", f"{plan.profile}:{plan.tls_mode}", "--image", str(plan.image),
@@ -158,7 +158,13 @@ def pytest_env(environment: Mapping[str, str] | None = None, *, width_taken: int
     base = dict(os.environ if environment is None else environment)
     # Options meant for another pytest must not change what this one runs.
     base.pop("PYTEST_ADDOPTS", None)
-    return base | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": str(width)}
+    return base | {
+        # No plugin but those the command names: importing all that is installed takes a second.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        "COLUMNS": str(width),
+    }
 
 
 def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cell:
