@@ -157,7 +157,7 @@ issue_lineage() {
 
 # A private CA that was set up anew has forgotten whom it knew.
 server_forgot_account() {
-  [[ $CERTBOT_REASON == *accountDoesNotExist* ]]
+  [[ $CERTBOT_ERROR == accountDoesNotExist ]]
 }
 
 # renewal_is_due   less than a third of its life is left, whatever its life is; after find_lineage_problem.
