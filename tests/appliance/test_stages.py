@@ -9,29 +9,28 @@ from collections.abc import Callable
 
 import pytest
 from bash_guest import APPLIANCE, Guest
+from moments import Moments
 
 REPORT = "/etc/one-appliance/config"
 
 
-@pytest.fixture
-def booted(guest: Guest) -> Guest:
-    """A guest after its first successful boot; nginx runs, as Debian starts it."""
+def boot(guest: Guest) -> None:
+    """The first successful boot; nginx runs, as Debian starts it."""
     guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
     guest.write("/active-nginx.service", "")
     guest.configure()
     guest.bootstrap()
-    return guest
 
 
 @pytest.fixture(scope="module")
-def first_boot(guest_factory: Callable[[str], Guest]) -> Guest:
-    """The same, for the tests that only look at it."""
-    guest = guest_factory("first-boot")
-    guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
-    guest.write("/active-nginx.service", "")
-    guest.configure()
-    guest.bootstrap()
-    return guest
+def moments(guest_factory: Callable[[str], Guest], tmp_path_factory: pytest.TempPathFactory) -> Moments:
+    return Moments(guest_factory("stages"), tmp_path_factory.mktemp("moments"))
+
+
+@pytest.fixture
+def booted(moments: Moments) -> Guest:
+    """A guest after its first successful boot."""
+    return moments.after(boot)
 
 
 def report(guest: Guest) -> configparser.ConfigParser:
@@ -44,9 +43,9 @@ def mode(guest: Guest, name: str) -> str:
     return oct(guest.path(name).stat().st_mode & 0o777)
 
 
-def test_first_boot(first_boot: Guest) -> None:
-    assert first_boot.console() == ["slm-copilot: ready https://10.0.2.15/v1"]
-    assert first_boot.told_systemctl() == [
+def test_first_boot(booted: Guest) -> None:
+    assert booted.console() == ["slm-copilot: ready https://10.0.2.15/v1"]
+    assert booted.told_systemctl() == [
         "is-enabled --quiet slm-engine.service",
         "enable --quiet slm-engine.service",
         "restart --no-block slm-engine.service",
@@ -65,8 +64,8 @@ def test_first_boot(first_boot: Guest) -> None:
     ]
 
 
-def test_the_report(first_boot: Guest) -> None:
-    found = {section: dict(report(first_boot)[section]) for section in report(first_boot).sections()}
+def test_the_report(booted: Guest) -> None:
+    found = {section: dict(report(booted)[section]) for section in report(booted).sections()}
     assert next(iter(found)) == "status"
     status = found.pop("status")
     assert (set(status), status["state"]) == ({"state", "time"}, "bootstrap_success")
@@ -84,7 +83,7 @@ def test_the_report(first_boot: Guest) -> None:
         "certificate": {
             "mode": "selfsigned",
             "status": "selfsigned",
-            "file": str(first_boot.path("/etc/ssl/slm-copilot/cert.pem")),
+            "file": str(booted.path("/etc/ssl/slm-copilot/cert.pem")),
             "names": "DNS:copilot,DNS:localhost,IP:10.0.2.15,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1",
         },
         "engine": {
@@ -99,24 +98,24 @@ def test_the_report(first_boot: Guest) -> None:
     }
 
 
-def test_modes_under_umask_0077(first_boot: Guest) -> None:
+def test_modes_under_umask_0077(booted: Guest) -> None:
     assert {
-        name: mode(first_boot, name)
+        name: mode(booted, name)
         for name in (REPORT, "/etc/slm-copilot/admin-password", "/etc/slm-copilot/engine.env")
     } == {
         REPORT: "0o600",
         "/etc/slm-copilot/admin-password": "0o600",
         "/etc/slm-copilot/engine.env": "0o640",
     }
-    assert mode(first_boot, "/etc/slm-copilot") == "0o755"
-    assert mode(first_boot, "/run/slm-copilot") == "0o755"
-    assert mode(first_boot, "/etc/motd") == "0o644"
+    assert mode(booted, "/etc/slm-copilot") == "0o755"
+    assert mode(booted, "/run/slm-copilot") == "0o755"
+    assert mode(booted, "/etc/motd") == "0o644"
 
 
-def test_the_motd_tells_where_but_not_the_password(first_boot: Guest) -> None:
-    motd = first_boot.path("/etc/motd").read_text()
+def test_the_motd_tells_where_but_not_the_password(booted: Guest) -> None:
+    motd = booted.path("/etc/motd").read_text()
     assert "https://10.0.2.15/v1" in motd
-    assert report(first_boot)["connection"]["password"] not in motd
+    assert report(booted)["connection"]["password"] not in motd
 
 
 def test_a_reboot_with_the_same_context_touches_nothing(booted: Guest) -> None:
@@ -191,7 +190,7 @@ def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
     assert "reason" not in report(booted)["status"]
 
 
-def test_a_first_boot_that_fails_leaves_its_reason_in_the_report(guest: Guest) -> None:
+def test_a_booted_that_fails_leaves_its_reason_in_the_report(guest: Guest) -> None:
     guest.configure(check=False, ONEAPP_SLM_THREADS="two")
     [told] = report(guest).sections()
     assert (told, set(report(guest)[told])) == ("status", {"state", "reason", "time"})
@@ -383,11 +382,11 @@ def test_the_unit_holds_what_the_contract_promises() -> None:
     assert "--log-verbosity 1" in unit
 
 
-def test_engine_environment_has_every_value(first_boot: Guest) -> None:
+def test_engine_environment_has_every_value(booted: Guest) -> None:
     values = dict(
-        line.split("=", 1) for line in first_boot.path("/etc/slm-copilot/engine.env").read_text().splitlines()
+        line.split("=", 1) for line in booted.path("/etc/slm-copilot/engine.env").read_text().splitlines()
     )
-    assert values["LLAMA_ARG_MODEL"] == str(first_boot.path("/opt/slm-copilot/models/model.gguf"))
+    assert values["LLAMA_ARG_MODEL"] == str(booted.path("/opt/slm-copilot/models/model.gguf"))
     assert values["LLAMA_ARG_ALIAS"] == "smollm2-135m-instruct"
     assert values["LLAMA_ARG_CTX_SIZE"] == "8192"
     assert values["LLAMA_ARG_TEMPERATURE"] == "0.15"
