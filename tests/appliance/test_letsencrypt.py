@@ -442,7 +442,7 @@ def test_when_the_server_is_back_the_keeper_gets_the_certificate(refused: Guest)
 
 
 SAYS = ["certbot says it", "only certbot's log says it"]
-"""How certbot tells an ACME server's error; 2.1 under Python 3.11 says "can't set attribute" for each of them."""
+"""How certbot tells an ACME server's error; 2.1 under Python 3.11 says "can't set attribute" for each."""
 
 
 def fake_that_fails_when(guest: Guest, says: str, condition: str, error: str) -> None:
@@ -571,6 +571,32 @@ def test_an_empty_file_is_no_permanent_failure(booted: Guest, damage: str) -> No
     assert served(booted).serial_number != before
     account = booted.path("/etc/letsencrypt/accounts/ca.example.org/acme/directory/0123abcd/private_key.json")
     assert account.read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "true",
+        ": >chain.pem",
+        "rm cert.pem",
+        "other=../../archive/slm-copilot/cert2.pem; cp cert.pem $other; ln -sfn $other cert.pem",
+        "cat chain.pem >cert.pem",
+    ],
+    ids=[
+        "none",
+        "an empty file",
+        "a missing link",
+        "a link of the next renewal",
+        "another certificate's chain",
+    ],
+)
+def test_a_lineage_written_by_halves_is_not_used(booted: Guest, damage: str) -> None:
+    found = booted.run(
+        f'(cd "$SLM_ROOT{LIVE}"; {damage})\n'
+        f"find_lineage_problem {DOMAIN} {DIRECTORY}\n"
+        "printf '%s' \"$LINEAGE_PROBLEM\""
+    ).stdout
+    assert found == ("" if damage == "true" else "a write to it was interrupted")
 
 
 # ---- the other modes -------------------------------------------------------------------------------------
