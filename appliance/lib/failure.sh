@@ -31,7 +31,7 @@ remember_failure() {
 }
 
 forget_failure() {
-  rm -f "$SLM_FAILURE_FILE"
+  [[ ! -e $SLM_FAILURE_FILE ]] || rm -f "$SLM_FAILURE_FILE"
 }
 
 # What may be shown on a console: plain ASCII, in bounds. Control characters and bytes beyond ASCII would let a value

@@ -15,9 +15,8 @@ REPORT = "/etc/one-appliance/config"
 
 
 def boot(guest: Guest) -> None:
-    """The first successful boot; nginx runs, as Debian starts it."""
+    """The first successful boot."""
     guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
-    guest.write("/active-nginx.service", "")
     guest.configure()
     guest.bootstrap()
 
@@ -46,17 +45,13 @@ def mode(guest: Guest, name: str) -> str:
 def test_first_boot(booted: Guest) -> None:
     assert booted.console() == ["slm-copilot: ready https://10.0.2.15/v1"]
     assert booted.told_systemctl() == [
-        "is-enabled --quiet slm-engine.service",
         "enable --quiet slm-engine.service",
         "restart --no-block slm-engine.service",
-        "is-enabled --quiet nginx.service",
+        "start --no-block slm-engine.service",
         "enable --quiet nginx.service",
         "is-active --quiet nginx.service",
-        "show --property MainPID --value nginx.service",
-        "reload nginx.service",
-        "is-enabled --quiet slm-certificate.timer",
+        "start nginx.service",
         "enable --quiet slm-certificate.timer",
-        "is-active --quiet slm-certificate.timer",
         "start slm-certificate.timer",
         "start slm-engine.service",
         "start slm-watchdog.service",
@@ -211,11 +206,27 @@ def test_the_report_keeps_the_time_of_the_first_of_equal_failures(booted: Guest)
     assert time_of(ONEAPP_SLM_THREADS="three") > "2020"
 
 
+def test_the_first_configuration_sets_the_engine_going_before_certificate_and_site(guest: Guest) -> None:
+    guest.stub("nginx", "#!/usr/bin/env bash\nexit 1\n")
+    guest.configure(check=False)
+    assert guest.told_systemctl()[-1] == "restart --no-block slm-engine.service"
+    assert not guest.path("/run/slm-copilot/pending-engine").exists()
+
+
+def test_a_later_configuration_leaves_the_engine_alone_until_the_bootstrap_stage(booted: Guest) -> None:
+    booted.forget_systemctl()
+    booted.configure(ONEAPP_SLM_CONTEXT_SIZE="2048")
+    assert booted.told_systemctl() == []
+    booted.bootstrap(ONEAPP_SLM_CONTEXT_SIZE="2048")
+    assert "restart --no-block slm-engine.service" in booted.told_systemctl()
+
+
 def test_an_engine_that_does_not_start(guest: Guest) -> None:
     guest.configure()
+    guest.configure(ONEAPP_SLM_CONTEXT_SIZE="2048")
     guest.write("/broken-slm-engine.service", "")
     guest.stub("journalctl", "#!/usr/bin/env bash\necho 'srv load_model: failed to load model'\n")
-    result = guest.bootstrap(check=False)
+    result = guest.bootstrap(check=False, ONEAPP_SLM_CONTEXT_SIZE="2048")
     assert result.returncode != 0
     assert guest.console() == [
         "slm-copilot: failed bootstrap: the engine did not become ready: srv load_model: failed to load "
