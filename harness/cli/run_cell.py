@@ -44,7 +44,8 @@ MARK_VARIABLE = "SLM_CELL_MARK"
 class CellPlan:
     """What a cell is to be run with. `targets` are pytest's: folders, files, node ids; `expression` its -k.
     `minimums` says how many checks of each suite must be executed for a PASS, `required` how many in all.
-    `prefix` stands before each line of its output. `seconds` is about how long it takes."""
+    `prefix` stands before each line of its output. `seconds` is about how long it takes.
+    `boots_alone`: nothing else begins while its machine boots."""
 
     name: str
     profile: str
@@ -63,6 +64,7 @@ class CellPlan:
     cores: float = 1
     ram_mib: int = 0
     seconds: int = 0
+    boots_alone: bool = False
     prefix: str = ""
 
     @property
@@ -108,6 +110,12 @@ class RunningCell:
             running = recorded.running_title
             self._step.waiting_for(f"check {len(recorded.checks) + 1}, {running}" if running else "")
         return status
+
+    @property
+    def is_booting(self) -> bool:
+        """True until its machine is ready or has failed to get ready."""
+        facts = read_cell(self.plan.evidence)
+        return facts is None or (facts.timings.ready_s is None and not facts.boot_failure)
 
     def closing(self) -> None:
         """It has been told to end: the live line says what it still does."""
