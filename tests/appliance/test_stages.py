@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 from bash_guest import APPLIANCE, Guest
 from moments import Moments
+from waking_engine import waking_engine
 
 REPORT = "/etc/one-appliance/config"
 
@@ -315,13 +316,16 @@ def test_appliance_sh_finds_its_parts_as_copy_and_as_link(guest: Guest, copied: 
     assert result.stdout.strip() == "validate_parameters", result.stderr
 
 
-def engine_state(guest: Guest, verb: str, main_pid: str = "") -> subprocess.CompletedProcess[str]:
+def engine_state(
+    guest: Guest, verb: str, main_pid: str = "", port: int = 9
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [APPLIANCE / "bin" / "engine-state", verb],
         env={
             "PATH": f"{guest.stubs}:/usr/bin:/bin",
             "SLM_ROOT": str(guest.root),
             "MAINPID": main_pid,
+            "SLM_ENGINE_PORT": str(port),
         },
         capture_output=True,
         text=True,
@@ -334,37 +338,24 @@ COMPLETION = json.dumps({"choices": [{"finish_reason": "length"}], "usage": {"co
 
 
 def test_ready_is_written_only_after_a_completion(guest: Guest) -> None:
-    """Health is refused twice, the completion is empty once, then it answers."""
+    """Health is refused twice, the completion is empty twice, then it answers."""
     guest.write("/proc/77/maps", "")
-    guest.stub(
-        "curl",
-        f"""#!/usr/bin/env bash
-ready={guest.path("/run/slm-copilot/ready.json")}
-[[ ! -e $ready ]] || echo early >>{guest.path("/early")}
-echo x >>{guest.path("/tries")}
-n=$(wc -l <{guest.path("/tries")})
-case "$*" in
-  *health*) ((n > 2)) ;;
-  *completions*) if ((n > 4)); then echo '{COMPLETION}'; else echo '{{"choices":[]}}'; fi ;;
-esac
-""",
-    )
     guest.write("/run/slm-copilot/ready.json", "from before")
-    assert engine_state(guest, "wait", "77").returncode == 0
     path = guest.path("/run/slm-copilot/ready.json")
+    with waking_engine(path) as engine:
+        assert engine_state(guest, "wait", "77", engine.port).returncode == 0
+    assert (engine.health, engine.completions, engine.early) == (5, 3, False)
     assert json.loads(path.read_text()) == {
         "status": "ready",
         "model": "smollm2-135m-instruct",
         "engine": "llama-server",
     }
     assert mode(guest, "/run/slm-copilot/ready.json") == "0o644"
-    assert not guest.path("/early").exists()
     assert engine_state(guest, "gone").returncode == 0
     assert not path.exists()
 
 
 def test_waiting_ends_when_the_engine_dies(guest: Guest) -> None:
-    guest.stub("curl", "#!/usr/bin/env bash\nexit 7\n")
     result = engine_state(guest, "wait", "77")
     assert result.returncode == 1
     assert "ended before its model answered" in result.stderr
