@@ -114,8 +114,10 @@ class Pebble:
 def open_pebble(machine: Machine, work: Path, *, refused_nonces: int = 0) -> Iterator[Pebble]:
     """Run Pebble for the guest of `machine`, which may be off; its files are in `work`, a folder of its own.
 
-    `refused_nonces` is the share of good nonces, in percent, that it doesn't take. Pebble's own 5 would make a
-    client that behaves well order a second time once in a while, and nobody could count orders. Raises HarnessError when the package is missing or Pebble doesn't start.
+    `refused_nonces` is the share of good nonces, in percent, that it doesn't take. Pebble's own 5 would make
+    a client that behaves well order a second time once in a while, and nobody could count orders.
+
+    Raises HarnessError when the package is missing or Pebble doesn't start.
     """
     guest = machine.forward(80)
     with serve(

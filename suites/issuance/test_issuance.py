@@ -121,7 +121,7 @@ def test_a_server_that_is_down_is_named(living: LivingGuest, cell_context: Mappi
 
 
 def test_a_server_that_takes_no_nonce_is_asked_again_and_then_quoted(
-    living: LivingGuest, pebble: Pebble, cell_context: Mapping[str, str], tmp_path: Path
+    living: LivingGuest, cell_context: Mapping[str, str], tmp_path: Path
 ) -> None:
     with open_pebble(living.machine, tmp_path / "strict", refused_nonces=100) as strict:
         change_context(living, {**cell_context, **strict.context(DOMAIN)})
