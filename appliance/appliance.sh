@@ -5,7 +5,8 @@
 
 # Where this file lies in the appliance's folder, or a copy of it in service.d, the rest is beside it or in /opt.
 if [[ -z ${SLM_APPLIANCE_DIR:-} ]]; then
-  SLM_APPLIANCE_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+  SLM_APPLIANCE_DIR=$(readlink -f "${BASH_SOURCE[0]}")
+  SLM_APPLIANCE_DIR=${SLM_APPLIANCE_DIR%/*}
   [[ -d $SLM_APPLIANCE_DIR/lib ]] || SLM_APPLIANCE_DIR=${SLM_ROOT:-}/opt/slm-copilot/appliance
 fi
 
@@ -13,7 +14,7 @@ fi
 export LC_ALL=C
 
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
-  service_params cpu threads uptime model gguf capacity kept_prompts auth \
+  service_params cpu threads uptime model gguf capacity kept_prompts idle_engine auth \
   tls tls_store tls_names tls_trust tls_pem tls_chain tls_selfsigned acme_state acme_lineage acme_certbot \
   tls_letsencrypt tls_custom certificate_keeper proxy proxy_reload proxy_errors logs watchdog report; do
   # shellcheck source=/dev/null
@@ -23,8 +24,7 @@ unset _slm_topic
 mend_service_state
 
 ONE_SERVICE_NAME='Service SLM-Copilot - private AI coding assistant on CPUs'
-ONE_SERVICE_VERSION=$(flavor_value SLM_VERSION 0.1.0)
-ONE_SERVICE_BUILD=$(flavor_value SLM_BUILD_ID 0)
+read -r ONE_SERVICE_VERSION ONE_SERVICE_BUILD < <(flavor_values SLM_VERSION 0.1.0 SLM_BUILD_ID 0)
 ONE_SERVICE_SHORT_DESCRIPTION='Private AI coding assistant behind an OpenAI-compatible HTTPS API'
 ONE_SERVICE_DESCRIPTION='A language model for coding that runs on this machine'\''s CPUs, without any outside service.
 
@@ -58,6 +58,7 @@ service_configure() {
     resolve_model \
     resolve_threads \
     check_capacity \
+    begin_idle_engine \
     resolve_password \
     hold_certificate_keeper \
     configure_tls \

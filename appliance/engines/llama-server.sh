@@ -39,18 +39,15 @@ engine_configure() {
   local environment
   environment=$(render_engine_environment) || return
   make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
-  if [[ ! -f $SLM_ENGINE_ENV ]] || ! cmp -s <(printf '%s\n' "$environment") "$SLM_ENGINE_ENV"; then
-    mark_pending engine || return
-  fi
-  printf '%s\n' "$environment" | write_if_changed 0640 "root:$SLM_ENGINE_USER" "$SLM_ENGINE_ENV"
+  has_text "$SLM_ENGINE_ENV" "$environment"$'\n' || mark_pending engine || return
+  write_text_if_changed 0640 "root:$SLM_ENGINE_USER" "$SLM_ENGINE_ENV" "$environment"$'\n'
 }
 
 # Only what configure decides; what never changes is in the unit. --threads-batch has no variable of the engine's.
 render_engine_environment() {
   local cache_mib
   cache_mib=$(prompt_cache_mib "${SLM_VALUE[context_size]}") || return
-  cat <<ENV
-LLAMA_ARG_MODEL=$SLM_MODEL_PATH
+  printf '%s\n' "LLAMA_ARG_MODEL=$SLM_MODEL_PATH
 LLAMA_ARG_ALIAS=$SLM_MODEL_ID
 LLAMA_ARG_CTX_SIZE=${SLM_VALUE[context_size]}
 LLAMA_ARG_TEMPERATURE=${SLM_VALUE[temperature]}
@@ -61,8 +58,7 @@ LLAMA_ARG_BATCH=$SLM_ENGINE_BATCH
 LLAMA_ARG_UBATCH=$SLM_ENGINE_BATCH
 LLAMA_ARG_CACHE_RAM=$cache_mib
 LLAMA_ARG_SSE_PING_INTERVAL=$SLM_ENGINE_PING_SECONDS
-LLAMA_ARG_THREADS_HTTP=$((SLM_MAX_REQUESTS + 8))
-ENV
+LLAMA_ARG_THREADS_HTTP=$((SLM_MAX_REQUESTS + 8))"
 }
 
 engine_begin() {
@@ -93,9 +89,16 @@ engine_stop() {
 
 # One try: true when the loaded model answers a completion of one token.
 engine_ready() {
-  curl -fsS --noproxy '*' --max-time 5 -o /dev/null "$(engine_url)/health" 2>/dev/null || return
-  engine_answers 600
+  engine_is_healthy && engine_answers 600
 }
+
+# While the model loads this is asked several times a second, and a program started for it would take from the engine,
+# on emulated machines, what it needs to get ready. The subshell ends with what may go wrong with a connection.
+engine_is_healthy() (
+  exec {connection}<>"/dev/tcp/$SLM_ENGINE_HOST/$SLM_ENGINE_PORT" || exit
+  printf 'GET /health HTTP/1.0\r\n\r\n' >&"$connection"
+  read -r -t 5 _ status _ <&"$connection" && [[ $status == 200 ]]
+) 2>/dev/null
 
 # engine_answers SECONDS   true when a completion of one token is answered within that time. No client's cached
 # prompt is used or extended.
@@ -180,7 +183,7 @@ engine_cpu_variant() {
   local pid variant=''
   pid=$(systemctl show --property MainPID --value "$SLM_ENGINE_UNIT" 2>/dev/null || true)
   if [[ -n $pid && $pid != 0 ]]; then
-    variant=$(sed -n 's/.*libggml-cpu-\([a-z0-9_]*\)\.so.*/\1/p' "$SLM_PROC/$pid/maps" 2>/dev/null | sed -n 1p)
+    variant=$(sed -n 's/.*libggml-cpu-\([a-z0-9_]*\)\.so.*/\1/p;T;q' "$SLM_PROC/$pid/maps" 2>/dev/null || true)
   fi
   printf '%s\n' "${variant:-unknown}"
 }

@@ -4,7 +4,8 @@
 
 SLM_ACME_TRY_SECONDS=100 # for the whole try; the boot waits for it
 
-# ask_for_certificate DOMAIN DIRECTORY   a new lineage. On failure the reason is in CERTBOT_REASON.
+# ask_for_certificate DOMAIN DIRECTORY   a new lineage. On failure the reason is in CERTBOT_REASON, and the ACME error in
+# CERTBOT_ERROR if it was one.
 ask_for_certificate() {
   local domain=$1 directory=$2
   try_certbot "$directory" certonly --webroot --webroot-path "$SLM_ACME_DIR" --domain "$domain" \
@@ -30,7 +31,7 @@ try_certbot() {
       remove_copies
       return
     fi
-    if [[ $CERTBOT_REASON != *badNonce* ]] || ((attempt == 3 || SECONDS >= deadline)); then
+    if [[ $CERTBOT_ERROR != badNonce ]] || ((attempt == 3 || SECONDS >= deadline)); then
       break
     fi
     msg info "asking once more: $CERTBOT_REASON"
@@ -51,12 +52,16 @@ run_certbot() {
     timeout --kill-after=5 "$seconds" certbot "$@" --non-interactive --max-log-backups 4 \
     --config-dir "$SLM_LETSENCRYPT_DIR" --work-dir "$SLM_LETSENCRYPT_WORK" --logs-dir "$SLM_LETSENCRYPT_LOGS" \
     2>&1 </dev/null) || status=$?
-  CERTBOT_REASON=''
+  CERTBOT_REASON='' CERTBOT_ERROR=''
   ((status == 0)) && return
+  CERTBOT_ERROR=$(last_acme_error) || true
   if ((status == 124 || status == 137)); then
     CERTBOT_REASON="no certificate came within $SLM_ACME_TRY_SECONDS s"
   else
     CERTBOT_REASON=$(certbot_reason <<<"$said")
+    if [[ $CERTBOT_REASON == AttributeError:* ]]; then
+      CERTBOT_REASON=$(masked_reason)
+    fi
     CERTBOT_REASON=${CERTBOT_REASON:-certbot ended with status $status, see $SLM_LETSENCRYPT_LOGS/letsencrypt.log}
   fi
   return 1
@@ -77,6 +82,19 @@ certbot_reason() {
       else if (unexpected != "") print unexpected
       else print last
     }' | shortened
+}
+
+# last_acme_error   its type as RFC 8555 names it: badNonce, rateLimited. certbot's words don't always have it, its log
+# does, which every run begins anew.
+last_acme_error() {
+  grep -oE 'urn:ietf:params:acme:error:[A-Za-z]+' "$SLM_LETSENCRYPT_LOGS/letsencrypt.log" 2>/dev/null | tail -n 1 |
+    sed 's/.*://'
+}
+
+# masked_reason   certbot 2.1 under Python 3.11 stumbles over every error of an ACME server and tells that it has stumbled;
+# the server's own words are in its log.
+masked_reason() {
+  sed -n 's/^acme\.messages\.Error: //p' "$SLM_LETSENCRYPT_LOGS/letsencrypt.log" 2>/dev/null | tail -n 1 | cut -c 1-240
 }
 
 # Network errors come wrapped in the names of Python classes; the inner message is what helps.

@@ -25,7 +25,7 @@ resolve_password() {
 
 keep_password() {
   make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
-  printf '%s %s\n' "$1" "$SLM_PASSWORD" | write_if_changed 0600 root:root "$SLM_PASSWORD_FILE"
+  write_text_if_changed 0600 root:root "$SLM_PASSWORD_FILE" "$1 $SLM_PASSWORD"$'\n'
 }
 
 # 32 letters and digits, 190 bits.

@@ -45,7 +45,7 @@ check_memory() {
   local cache=$((${SLM_ENGINE_CACHE_MIB:-0} * 1024))
   slack=$((machine / SLM_CAPACITY_SLACK))
   fixed=$((MODEL_KIB + SLM_CAPACITY_ENGINE_KIB + cache + SLM_CAPACITY_SYSTEM_KIB))
-  need=$((fixed + $(context_kib "$context") + slack))
+  need=$((fixed + context * (MODEL_TOKEN_BYTES + SLM_CAPACITY_MASK_BYTES) / 1024 + slack))
   ((need > machine)) || return 0
   most=$(((machine - slack - fixed) * 1024 / (MODEL_TOKEN_BYTES + SLM_CAPACITY_MASK_BYTES) / 256 * 256))
   if ((most < smallest)); then
@@ -103,14 +103,25 @@ in_units() {
 
 # Memory this machine may really use: all of it, or the tightest limit of a control group above us; 0 when unknown.
 machine_memory_kib() {
-  local folder
-  {
-    awk '$1 == "MemTotal:" { printf "%.0f\n", $2 }' "$SLM_PROC/meminfo" 2>/dev/null || true
-    while read -r folder; do
-      cat "$folder/memory.max" "$folder/memory.limit_in_bytes" 2>/dev/null || true
-    done < <(
-      cgroup_folders '' "$SLM_CGROUP" "$SLM_CGROUP/unified"
-      cgroup_folders memory "$SLM_CGROUP/memory"
-    ) | awk '/^[0-9]+$/ { printf "%.0f\n", int($1 / 1024) }'
-  } | awk '$1 > 0 && (!found++ || $1 < least) { least = $1 } END { printf "%.0f\n", least }'
+  local name kib least=0 folder file
+  if [[ -r $SLM_PROC/meminfo ]]; then
+    while read -r name kib _; do
+      [[ $name != MemTotal: ]] || least=$kib
+    done <"$SLM_PROC/meminfo"
+  fi
+  [[ $least =~ ^[0-9]+$ ]] || least=0
+  find_cgroup_folders '' "$SLM_CGROUP" "$SLM_CGROUP/unified"
+  local -a folders=("${CGROUP_FOLDERS[@]}")
+  find_cgroup_folders memory "$SLM_CGROUP/memory"
+  for folder in "${folders[@]}" "${CGROUP_FOLDERS[@]}"; do
+    for file in memory.max memory.limit_in_bytes; do
+      # "max" is no number, and version 1 has one of 19 digits for no limit
+      read_first "$folder/$file" && [[ $FIRST =~ ^[0-9]{1,18}$ ]] || continue
+      kib=$((FIRST / 1024))
+      if ((kib > 0 && (least == 0 || kib < least))); then
+        least=$kib
+      fi
+    done
+  done
+  echo "$least"
 }

@@ -44,13 +44,14 @@ lock_certificates() {
 
 # What the keeper needs of the judged parameters: those that are no secret and no file.
 write_certificate_settings() {
-  local name
-  rm -f "$SLM_MOTD_CERTIFICATE"
+  local name settings=''
+  [[ ! -e $SLM_MOTD_CERTIFICATE ]] || rm -f "$SLM_MOTD_CERTIFICATE"
   for name in "${SLM_PARAM_NAMES[@]}"; do
     if [[ ${SLM_PARAM_SECRET[$name]} != true && ${SLM_PARAM_TYPE[$name]} != base64_pem ]]; then
-      printf '%s=%s\n' "${SLM_PARAM_LABEL[$name]}" "${SLM_VALUE[${SLM_PARAM_LABEL[$name]}]}"
+      settings+="${SLM_PARAM_LABEL[$name]}=${SLM_VALUE[${SLM_PARAM_LABEL[$name]}]}"$'\n'
     fi
-  done | write_if_changed 0600 root:root "$SLM_CERTIFICATE_SETTINGS"
+  done
+  write_text_if_changed 0600 root:root "$SLM_CERTIFICATE_SETTINGS" "$settings"
 }
 
 # obtain_certificate   once nginx serves. A failure is no failure of the stage: the self-signed certificate serves.
@@ -62,7 +63,7 @@ obtain_certificate() {
 
 start_certificate_keeper() {
   enable_unit "$SLM_KEEPER_TIMER"
-  systemctl is-active --quiet "$SLM_KEEPER_TIMER" || systemctl start "$SLM_KEEPER_TIMER" ||
+  systemctl start "$SLM_KEEPER_TIMER" ||
     fail "$SLM_KEEPER_TIMER did not start: the certificate would end unnoticed"
 }
 
@@ -157,7 +158,7 @@ issue_lineage() {
 
 # A private CA that was set up anew has forgotten whom it knew.
 server_forgot_account() {
-  [[ $CERTBOT_REASON == *accountDoesNotExist* ]]
+  [[ $CERTBOT_ERROR == accountDoesNotExist ]]
 }
 
 # renewal_is_due   less than a third of its life is left, whatever its life is; after find_lineage_problem.

@@ -7,7 +7,8 @@ SLM_CPU_FEATURES=(avx2 fma bmi2 f16c movbe)
 
 check_cpu() {
   local flags feature missing=''
-  flags=$(sed -n 's/^flags[[:space:]]*:\(.*\)/\1 /p;T;q' "$SLM_PROC/cpuinfo" 2>/dev/null || true)
+  cpu_fact flags
+  flags=${CPU_FACT:+ $CPU_FACT }
   if [[ -z $flags ]]; then
     msg warning "$SLM_PROC/cpuinfo doesn't list the CPU's features: whether it has ${SLM_CPU_FEATURES[*]} is not checked"
     return 0
@@ -21,7 +22,20 @@ check_cpu() {
 
 cpu_name() {
   local name
-  name=$(sed -n 's/^model name[[:space:]]*: *//p;T;q' "$SLM_PROC/cpuinfo" 2>/dev/null || true)
-  name=$(one_line "${name:-unknown}")
+  cpu_fact 'model name'
+  name=$(one_line "${CPU_FACT:-unknown}")
   printf '%s' "${name:0:60}"
+}
+
+# cpu_fact NAME   what /proc/cpuinfo says first under that name, in CPU_FACT.
+cpu_fact() {
+  local name value
+  CPU_FACT=''
+  [[ -r $SLM_PROC/cpuinfo ]] || return 0
+  while IFS=: read -r name value; do
+    if [[ ${name%%$'\t'*} == "$1" ]]; then
+      CPU_FACT=${value# }
+      return
+    fi
+  done <"$SLM_PROC/cpuinfo"
 }

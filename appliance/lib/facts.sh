@@ -32,13 +32,26 @@ primary_url_host() {
 
 # Hostname and, where /etc/hosts knows it, the fully qualified name; one a line, in lower case.
 guest_names() {
-  local hosts=$SLM_ROOT/etc/hosts
-  [[ -r $hosts ]] || hosts=/dev/null
-  awk -v name="$(uname -n)" '
-    function show(word) { word = tolower(word); if (word ~ /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/ && length(word) < 254 && !seen[word]++) print word }
-    BEGIN { show(name) }
-    { sub(/#.*/, ""); for (i = 2; i <= NF; i++) if ($i == name) for (j = 2; j <= NF; j++) show($j) }
-  ' "$hosts"
+  local hosts=$SLM_ROOT/etc/hosts name line word seen=' '
+  local -a words
+  name=$(uname -n)
+  show_name "$name"
+  [[ -r $hosts ]] || return 0
+  while IFS= read -r line || [[ -n $line ]]; do
+    read -ra words <<<"${line%%#*}"
+    [[ " ${words[*]:1} " == *" $name "* ]] || continue
+    for word in "${words[@]:1}"; do
+      show_name "$word"
+    done
+  done <"$hosts"
+}
+
+# show_name WORD   prints what is a name and not yet in the caller's `seen`.
+show_name() {
+  local word=${1,,}
+  [[ $word =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ && $seen != *" $word "* ]] && ((${#word} < 254)) || return 0
+  seen+="$word "
+  printf '%s\n' "$word"
 }
 
 has_ipv6() {

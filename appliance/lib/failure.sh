@@ -7,8 +7,8 @@ if ! declare -F msg >/dev/null; then
     local kind=$1
     shift
     case "$kind" in
-      info) printf '[%s] => INFO: %s\n' "$(date)" "$*" ;;
-      *) printf '[%s] => %s: %s\n' "$(date)" "${kind^^}" "$*" >&2 ;;
+      info) printf '[%(%a %b %e %T %Z %Y)T] => INFO: %s\n' -1 "$*" ;;
+      *) printf '[%(%a %b %e %T %Z %Y)T] => %s: %s\n' -1 "${kind^^}" "$*" >&2 ;;
     esac
     [[ $kind != error ]]
   }
@@ -31,7 +31,7 @@ remember_failure() {
 }
 
 forget_failure() {
-  rm -f "$SLM_FAILURE_FILE"
+  [[ ! -e $SLM_FAILURE_FILE ]] || rm -f "$SLM_FAILURE_FILE"
 }
 
 # What may be shown on a console: plain ASCII, in bounds. Control characters and bytes beyond ASCII would let a value

@@ -15,12 +15,14 @@ load_flavor() {
   . "$engine_file"
 }
 
-# flavor_value NAME DEFAULT   one value without taking over the others; the default where the image isn't built yet.
-flavor_value() {
-  local name=$1 fallback=$2 value=''
-  if [[ -r $SLM_FLAVOR_FILE ]]; then
-    # shellcheck source=/dev/null
-    value=$(. "$SLM_FLAVOR_FILE" && printf '%s' "${!name:-}")
-  fi
-  printf '%s\n' "${value:-$fallback}"
+# flavor_values NAME DEFAULT...   values without taking over the others, in one line; the defaults where the image isn't
+# built yet. Call it in a subshell.
+flavor_values() {
+  # shellcheck source=/dev/null
+  [[ ! -r $SLM_FLAVOR_FILE ]] || . "$SLM_FLAVOR_FILE"
+  while (($# > 0)); do
+    printf '%s ' "${!1:-$2}"
+    shift 2
+  done
+  printf '\n'
 }

@@ -5,7 +5,9 @@
 resolve_model() {
   SLM_MODEL_PATH=$SLM_MODELS_DIR/$SLM_MODEL_FILE
   [[ -s $SLM_MODEL_PATH ]] || fail "the model $SLM_MODEL_PATH is missing or empty: this image wasn't built completely" || return
-  [[ $(head -c 4 "$SLM_MODEL_PATH") == GGUF ]] || fail "the model $SLM_MODEL_PATH is not a GGUF file: this image wasn't built completely"
+  local magic=''
+  IFS= read -r -N 4 magic <"$SLM_MODEL_PATH" || true
+  [[ $magic == GGUF ]] || fail "the model $SLM_MODEL_PATH is not a GGUF file: this image wasn't built completely"
 }
 
 # The engine's user reads it, nobody but root writes it.

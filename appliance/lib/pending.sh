@@ -4,7 +4,7 @@
 # clears the marks: the services then start with the new files anyway.
 
 mark_pending() {
-  make_folder 0755 root:root "$SLM_RUN_DIR" && : >"$SLM_RUN_DIR/pending-$1"
+  [[ -e $SLM_RUN_DIR/pending-$1 ]] || { make_folder 0755 root:root "$SLM_RUN_DIR" && : >"$SLM_RUN_DIR/pending-$1"; }
 }
 
 is_pending() {
@@ -12,5 +12,5 @@ is_pending() {
 }
 
 clear_pending() {
-  rm -f "$SLM_RUN_DIR/pending-$1"
+  ! is_pending "$1" || rm -f "$SLM_RUN_DIR/pending-$1"
 }

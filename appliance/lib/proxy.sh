@@ -22,7 +22,8 @@ configure_proxy() {
   local auth site
   auth=$(render_auth_map) && site=$(render_site) || fail "the nginx site could not be rendered" || return
   make_folder 0755 root:root "$SLM_NGINX_SNIPPETS" && make_folder 0755 root:root "${SLM_NGINX_SITE%/*}" || return
-  rm -f "$SLM_NGINX_DIR/sites-enabled/default"
+  [[ ! -L $SLM_NGINX_DIR/sites-enabled/default && ! -e $SLM_NGINX_DIR/sites-enabled/default ]] ||
+    rm -f "$SLM_NGINX_DIR/sites-enabled/default"
   drop_unfinished_proxy
   if same_content "$auth" "$SLM_NGINX_AUTH" && same_content "$site" "$SLM_NGINX_SITE"; then
     give 0600 root:root "$SLM_NGINX_AUTH" && give 0644 root:root "$SLM_NGINX_SITE"
@@ -31,13 +32,16 @@ configure_proxy() {
   check_candidate "$auth" "$site" || return
   # The two files name the same variable: old beside new is valid too, should the power fail in between.
   mark_pending nginx &&
-    printf '%s\n' "$auth" | write_atomically 0600 root:root "$SLM_NGINX_AUTH" &&
-    printf '%s\n' "$site" | write_atomically 0644 root:root "$SLM_NGINX_SITE"
+    write_text_atomically 0600 root:root "$SLM_NGINX_AUTH" "$auth"$'\n' &&
+    write_text_atomically 0644 root:root "$SLM_NGINX_SITE" "$site"$'\n'
 }
 
 # What a power cut left of an earlier change: a candidate, which holds the password, or a half-written file.
 drop_unfinished_proxy() {
-  rm -rf "$SLM_NGINX_DIR"/.slm-copilot-check.*
+  local left
+  for left in "$SLM_NGINX_DIR"/.slm-copilot-check.*; do
+    [[ ! -e $left ]] || rm -rf "$left"
+  done
   drop_unfinished "$SLM_NGINX_AUTH"
   drop_unfinished "$SLM_NGINX_SITE"
 }
@@ -45,11 +49,10 @@ drop_unfinished_proxy() {
 # Starts nginx, or has the running one take over what changed; in-flight answers are finished by the old workers.
 start_proxy() {
   enable_unit nginx.service
-  if ! systemctl is-active --quiet nginx.service; then
-    systemctl reset-failed nginx.service 2>/dev/null || true
-    systemctl start nginx.service || fail "nginx did not start, see journalctl -u nginx" || return
-  elif is_pending nginx; then
+  if is_pending nginx && systemctl is-active --quiet nginx.service; then
     reload_proxy || fail "nginx did not take over its new configuration, see journalctl -u nginx" || return
+  else
+    systemctl start nginx.service || fail "nginx did not start, see journalctl -u nginx" || return
   fi
   clear_pending nginx
 }
@@ -91,7 +94,7 @@ check_candidate() {
 }
 
 same_content() {
-  [[ -f $2 && ! -L $2 ]] && cmp -s <(printf '%s\n' "$1") "$2"
+  [[ ! -L $2 ]] && has_text "$2" "$1"$'\n'
 }
 
 # ---- rendering ----------------------------------------------------------------------------------------------------
@@ -99,8 +102,10 @@ same_content() {
 render_site() {
   local site common ipv6_https='' ipv6_http='' primary
   local templates=$SLM_APPLIANCE_DIR/templates/nginx
-  site=$(<"$templates/site.conf.template") || return
-  common=$(<"$templates/common.conf.template") || return
+  read_text "$templates/site.conf.template" || return
+  site=$TEXT
+  read_text "$templates/common.conf.template" || return
+  common=$TEXT
   primary=$(primary_url_host) || return
   if has_ipv6; then
     ipv6_https="    listen [::]:$SLM_HTTPS_PORT ssl default_server;"
@@ -133,7 +138,8 @@ render_site() {
 # The engine says which routes it serves: "METHOD[,METHOD] PUBLIC_PATH ENGINE_PATH", one a line.
 render_routes() {
   local template methods path engine_path route
-  template=$(<"$SLM_APPLIANCE_DIR/templates/nginx/route.conf.template") || return
+  read_text "$SLM_APPLIANCE_DIR/templates/nginx/route.conf.template" || return
+  template=$TEXT
   while read -r methods path engine_path; do
     route=${template//@PATH@/"$path"}
     route=${route//@ENGINE_PATH@/"$engine_path"}

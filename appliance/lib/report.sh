@@ -6,7 +6,7 @@
 public_endpoint() {
   local host
   host=$(primary_url_host) || return
-  if [[ -n ${SLM_VALUE[domain]} && $(current_origin) != selfsigned ]]; then
+  if [[ -n ${SLM_VALUE[domain]} ]] && ! serves_selfsigned_pair; then
     host=${SLM_VALUE[domain],,}
   fi
   printf 'https://%s/v1\n' "$host"
@@ -15,7 +15,7 @@ public_endpoint() {
 write_report() {
   local report
   report=$(render_report) || fail "the report could not be put together" || return
-  printf '%s\n' "$report" | write_if_changed 0600 root:root "$SLM_REPORT"
+  write_text_if_changed 0600 root:root "$SLM_REPORT" "$report"$'\n'
 }
 
 # write_failure_report STAGE REASON   the reason stands where people look first; what a previous good configuration
@@ -34,7 +34,7 @@ render_status() {
   time=$(status_time "$state" "$reason") || return
   printf '[status]\nstate=%s\n' "$state"
   [[ -z $reason ]] || printf 'reason=%s\n' "$reason"
-  printf 'time=%s\n' "${time:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}"
+  printf 'time=%s\n' "${time:-$(utc_time -1)}"
 }
 
 # status_time STATE REASON   the time in the present report if that tells of the same; else nothing.
@@ -96,20 +96,20 @@ INI
 
 # utc_time SECONDS   since 1970
 utc_time() {
-  date -u -d "@$1" +%Y-%m-%dT%H:%M:%SZ
+  TZ=UTC0 printf '%(%Y-%m-%dT%H:%M:%SZ)T\n' "$1"
 }
 
 announce_ready() {
   local endpoint
   endpoint=$(public_endpoint)
-  rm -f "$SLM_MOTD_FAILURE"
+  [[ ! -e $SLM_MOTD_FAILURE ]] || rm -f "$SLM_MOTD_FAILURE"
   # service.sh writes the MOTD anew with every status; what follows is added to its success text
   {
     printf ' SLM-Copilot %s, flavor %s\n' "$SLM_VERSION" "$SLM_FLAVOR"
     printf ' API       %s\n' "$endpoint"
     printf ' Model     %s\n' "$SLM_MODEL_ID"
     printf ' Password  grep ^password %s\n' "$SLM_REPORT"
-    [[ $(current_origin) != selfsigned ]] || printf ' CA file   %s\n' "$SLM_TLS_CERT"
+    ! serves_selfsigned_pair || printf ' CA file   %s\n' "$SLM_TLS_CERT"
     printf '\n'
   } >>"$SLM_MOTD" && chmod 0644 "$SLM_MOTD"
   print_on_console "slm-copilot: ready $endpoint"

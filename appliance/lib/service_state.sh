@@ -5,7 +5,10 @@
 mend_service_state() {
   [[ -n ${ONE_SERVICE_STATUS:-} && -n ${ONE_SERVICE_PIDFILE:-} && -n ${ONE_SERVICE_LOGDIR:-} ]] || return 0
   ! is_service_running || return 0
-  rm -f "$ONE_SERVICE_PIDFILE" "$ONE_SERVICE_LOGDIR/one_service_log.pipe"
+  local left
+  for left in "$ONE_SERVICE_PIDFILE" "$ONE_SERVICE_LOGDIR/one_service_log.pipe"; do
+    [[ ! -e $left ]] || rm -f "$left"
+  done
   mend_status
 }
 

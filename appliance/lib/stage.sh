@@ -5,6 +5,7 @@
 SLM_STAGE=
 SLM_STEP=
 SLM_STAGE_DONE=false
+SLM_CLEANED_UP=false
 
 run_stage() {
   SLM_STAGE=$1
@@ -13,6 +14,7 @@ run_stage() {
   set -o pipefail
   stop_at_signals
   forget_failure
+  stop_if_cleaned_up
   for SLM_STEP in "$@"; do
     msg info "$SLM_STAGE: ${SLM_STEP//_/ }"
     "$SLM_STEP"
@@ -26,6 +28,13 @@ stop_at_signals() {
   trap 'stage_interrupted INT 130' INT
   trap 'stage_interrupted QUIT 131' QUIT
   trap 'stage_interrupted TERM 143' TERM
+}
+
+# The signal that came before stop_at_signals: service.sh has cleaned up already, and went on.
+stop_if_cleaned_up() {
+  [[ $SLM_CLEANED_UP == true ]] || return 0
+  remember_failure "interrupted by a signal before the first step"
+  exit 143
 }
 
 stage_interrupted() {
@@ -45,6 +54,7 @@ stage_failure_reason() {
 # Called from service.sh's EXIT trap, also when it skipped or refused a stage (SLM_STAGE is empty then), after it has
 # written the status of a successful one: "ready" on the console therefore means that the status file says so too.
 report_stage_outcome() {
+  SLM_CLEANED_UP=true
   [[ -n $SLM_STAGE ]] || return 0
   if [[ $SLM_STAGE_DONE != true ]]; then
     announce_failure "$SLM_STAGE" "$(stage_failure_reason)"

@@ -2,114 +2,169 @@
 # How many threads the engine gets. Decoding is bound by memory bandwidth: one thread a physical core; reading the
 # prompt is bound by arithmetic: every CPU we may use.
 
+#
+# No programs but lscpu: a boot asks twice, also on emulated machines, where a program costs a tenth of a second.
+
 # Sets SLM_THREADS and SLM_THREADS_BATCH from the judged parameter.
 resolve_threads() {
-  local wanted=${SLM_VALUE[threads]} allowed usable
-  allowed=$(allowed_cpus) || return
-  usable=$(usable_cpus "$allowed") || return
-  SLM_THREADS_BATCH=$usable
+  local wanted=${SLM_VALUE[threads]}
+  find_allowed_cpus
+  find_usable_cpus
+  SLM_THREADS_BATCH=$USABLE_CPUS
   if ((wanted == 0)); then
-    SLM_THREADS=$(usable_cores "$allowed" "$usable")
+    find_usable_cores
+    SLM_THREADS=$USABLE_CORES
     return
   fi
-  if ((wanted > usable)); then
-    msg warning "ONEAPP_SLM_THREADS: $wanted threads on $usable usable CPUs would only slow each other down; taking $usable"
-    wanted=$usable
+  if ((wanted > USABLE_CPUS)); then
+    msg warning "ONEAPP_SLM_THREADS: $wanted threads on $USABLE_CPUS usable CPUs would only slow each other down; taking $USABLE_CPUS"
+    wanted=$USABLE_CPUS
   fi
   # shellcheck disable=SC2034 # the engine reads both
   SLM_THREADS=$wanted SLM_THREADS_BATCH=$wanted
 }
 
-# usable_cores ALLOWED USABLE   physical cores behind the allowed CPUs, at most USABLE, at least 1.
-usable_cores() {
-  local allowed=$1 usable=$2 cores
-  cores=$(count_cores "$allowed")
+# Sets USABLE_CORES: physical cores behind the allowed CPUs, at most USABLE_CPUS, at least 1.
+find_usable_cores() {
+  count_cores
   # Some hypervisors present every vCPU as a thread of one core; nobody sells such a machine.
-  if ((cores <= 1 || cores > usable)); then
-    cores=$usable
+  if ((USABLE_CORES <= 1 || USABLE_CORES > USABLE_CPUS)); then
+    USABLE_CORES=$USABLE_CPUS
   fi
-  echo "$cores"
 }
 
-# usable_cpus ALLOWED   CPUs this machine may really use: at most the whole CPUs of the tightest quota, at least 1.
-usable_cpus() {
-  local cpus quota
-  cpus=$(wc -w <<<"$1")
-  quota=$(quota_cpus)
-  if [[ -n $quota ]] && ((quota < cpus)); then
-    cpus=$quota
+# Sets USABLE_CPUS: those this machine may really use, at most the whole CPUs of the tightest quota, at least 1.
+find_usable_cpus() {
+  USABLE_CPUS=${#ALLOWED_CPUS[@]}
+  find_cpu_quota
+  if [[ -n $CPU_QUOTA ]] && ((CPU_QUOTA < USABLE_CPUS)); then
+    USABLE_CPUS=$CPU_QUOTA
   fi
-  echo $((cpus < 1 ? 1 : cpus))
+  ((USABLE_CPUS >= 1)) || USABLE_CPUS=1
 }
 
-# CPU numbers in one line: the affinity of this process cut with every cpuset above it.
-allowed_cpus() {
-  {
-    awk '$1 == "Cpus_allowed_list:" { print $2 }' "$SLM_PROC/self/status" 2>/dev/null || echo "0-$(($(nproc --all) - 1))"
-    cpuset_lists
-  } | awk -F, '
-    /^[0-9,-]+$/ {
-      lists++
-      for (i = 1; i <= NF; i++) {
-        n = split($i, ends, "-")
-        for (cpu = ends[1] + 0; cpu <= ends[n] + 0; cpu++) count[cpu]++
-      }
-    }
-    END { for (cpu = 0; cpu < 8192; cpu++) if (lists && count[cpu] == lists) printf "%d ", cpu }'
+# Sets ALLOWED_CPUS, the numbers: the affinity of this process cut with every cpuset above it.
+find_allowed_cpus() {
+  local list lists=0 cpu
+  local -a count=()
+  ALLOWED_CPUS=()
+  find_cpu_lists
+  for list in "${CPU_LISTS[@]}"; do
+    [[ $list =~ ^[0-9,-]+$ ]] || continue
+    lists=$((lists + 1))
+    count_cpus "$list"
+  done
+  for cpu in "${!count[@]}"; do
+    if ((count[cpu] == lists)); then
+      ALLOWED_CPUS+=("$cpu")
+    fi
+  done
 }
 
-# count_cores ALLOWED   physical cores (socket and core number) that have an allowed CPU; 0 when lscpu can't tell.
+# count_cpus LIST   adds each CPU of a list such as 0-3,8 to the caller's `count`.
+count_cpus() {
+  local ends cpu
+  local -a ranges
+  IFS=, read -ra ranges <<<"$1"
+  for ends in "${ranges[@]}"; do
+    [[ $ends =~ ^([0-9]{1,4})(-([0-9]{1,4}))?$ ]] || continue
+    for ((cpu = 10#${BASH_REMATCH[1]}; cpu <= 10#${BASH_REMATCH[3]:-${BASH_REMATCH[1]}}; cpu++)); do
+      count[cpu]=$((${count[cpu]:-0} + 1))
+    done
+  done
+}
+
+# Sets CPU_LISTS: our affinity, and the cpusets that bind us.
+find_cpu_lists() {
+  local name value folder
+  CPU_LISTS=()
+  if [[ -r $SLM_PROC/self/status ]]; then
+    while read -r name value; do
+      [[ $name != Cpus_allowed_list: ]] || CPU_LISTS+=("$value")
+    done <"$SLM_PROC/self/status"
+  else
+    CPU_LISTS=("0-$(($(nproc --all) - 1))")
+  fi
+  find_cgroup_folders '' "$SLM_CGROUP" "$SLM_CGROUP/unified"
+  local -a folders=("${CGROUP_FOLDERS[@]}")
+  find_cgroup_folders cpuset "$SLM_CGROUP/cpuset"
+  for folder in "${folders[@]}" "${CGROUP_FOLDERS[@]}"; do
+    if read_first "$folder/cpuset.cpus.effective" || read_first "$folder/cpuset.effective_cpus"; then
+      CPU_LISTS+=("$FIRST")
+    fi
+  done
+}
+
+# Sets USABLE_CORES: physical cores (socket and core number) that have an allowed CPU; 0 when lscpu can't tell.
 count_cores() {
-  { lscpu --parse=CPU,SOCKET,CORE 2>/dev/null || true; } | awk -F, -v allowed="$1" '
-    BEGIN { n = split(allowed, list, " "); for (i = 1; i <= n; i++) may[list[i]] = 1 }
-    !/^#/ && ($1 in may) && $3 != "" && !seen[$2 "," $3]++ { cores++ }
-    END { print cores + 0 }'
+  local line cpu place
+  local -a lines
+  local -A seen=()
+  USABLE_CORES=0
+  mapfile -t lines < <(lscpu --parse=CPU,SOCKET,CORE 2>/dev/null)
+  for line in "${lines[@]}"; do
+    cpu=${line%%,*} place=${line#*,}
+    [[ $line == [0-9]*,*,?* && " ${ALLOWED_CPUS[*]} " == *" $cpu "* && -z ${seen[$place]-} ]] || continue
+    seen[$place]=yes
+    USABLE_CORES=$((USABLE_CORES + 1))
+  done
 }
 
-# Whole CPUs of the tightest quota on the way from our cgroup up to the root; nothing when there is none.
-quota_cpus() {
-  local folder
-  {
-    while read -r folder; do
-      cat "$folder/cpu.max" 2>/dev/null || true
-    done < <(cgroup_folders '' "$SLM_CGROUP" "$SLM_CGROUP/unified")
-    while read -r folder; do
-      paste -d' ' "$folder/cpu.cfs_quota_us" "$folder/cpu.cfs_period_us" 2>/dev/null || true
-    done < <(cgroup_folders cpu "$SLM_CGROUP/cpu" "$SLM_CGROUP/cpu,cpuacct")
-  } | awk '
-    $1 == "max" || $1 <= 0 || $2 <= 0 { next }
-    { cpus = int($1 / $2); if (cpus < 1) cpus = 1; if (!found++ || cpus < least) least = cpus }
-    END { if (found) print least }'
+# Sets CPU_QUOTA: whole CPUs of the tightest quota on the way from our cgroup up to the root; empty when there is none.
+find_cpu_quota() {
+  local folder quota period
+  CPU_QUOTA=''
+  find_cgroup_folders '' "$SLM_CGROUP" "$SLM_CGROUP/unified"
+  for folder in "${CGROUP_FOLDERS[@]}"; do
+    ! read_first "$folder/cpu.max" || note_quota "${FIRST%% *}" "${FIRST##* }"
+  done
+  find_cgroup_folders cpu "$SLM_CGROUP/cpu" "$SLM_CGROUP/cpu,cpuacct"
+  for folder in "${CGROUP_FOLDERS[@]}"; do
+    read_first "$folder/cpu.cfs_quota_us" || continue
+    quota=$FIRST
+    read_first "$folder/cpu.cfs_period_us" || continue
+    period=$FIRST
+    note_quota "$quota" "$period"
+  done
 }
 
-# The cpusets that bind us, one list a line.
-cpuset_lists() {
-  local folder
-  while read -r folder; do
-    cat "$folder/cpuset.cpus.effective" 2>/dev/null || cat "$folder/cpuset.effective_cpus" 2>/dev/null || true
-  done < <(
-    cgroup_folders '' "$SLM_CGROUP" "$SLM_CGROUP/unified"
-    cgroup_folders cpuset "$SLM_CGROUP/cpuset"
-  )
+# note_quota QUOTA PERIOD   in microseconds; QUOTA may be "max" or -1.
+note_quota() {
+  local cpus
+  [[ $1 =~ ^[1-9][0-9]*$ && $2 =~ ^[1-9][0-9]*$ ]] || return 0
+  cpus=$(($1 / $2))
+  ((cpus >= 1)) || cpus=1
+  if [[ -z $CPU_QUOTA ]] || ((cpus < CPU_QUOTA)); then
+    CPU_QUOTA=$cpus
+  fi
 }
 
-# cgroup_folders CONTROLLER MOUNT...   our folder in that hierarchy and every one above it, where they exist.
-# An empty controller means cgroup v2.
-cgroup_folders() {
+# read_first FILE   its first line, in FIRST; fails where there is none.
+read_first() {
+  FIRST=''
+  [[ -r $1 ]] || return
+  read -r FIRST <"$1" || [[ -n $FIRST ]]
+}
+
+# find_cgroup_folders CONTROLLER MOUNT...   sets CGROUP_FOLDERS: our folder in that hierarchy and every one above it,
+# where they exist. An empty controller means cgroup v2.
+find_cgroup_folders() {
   local controller=$1 id names path='' mount folder
   shift
+  CGROUP_FOLDERS=()
+  [[ -r $SLM_PROC/self/cgroup ]] || return 0
   while IFS=: read -r id names folder; do
     if [[ ,$names, == *",$controller,"* && (-n $controller || $id == 0) ]]; then
       path=$folder
       break
     fi
-  done < <(cat "$SLM_PROC/self/cgroup" 2>/dev/null || true)
+  done <"$SLM_PROC/self/cgroup"
   [[ $path == /* ]] || return 0
   for mount in "$@"; do
     [[ -d $mount ]] || continue
     folder=$mount${path%/}
     while [[ $folder == "$mount"* ]]; do
-      [[ ! -d $folder ]] || printf '%s\n' "$folder"
+      [[ ! -d $folder ]] || CGROUP_FOLDERS+=("$folder")
       [[ $folder != "$mount" ]] || break
       folder=${folder%/*}
     done

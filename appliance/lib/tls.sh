@@ -22,9 +22,14 @@ configure_tls() {
 
 # read_certificate FILE   one look at a certificate (openssl is slow to start on emulated machines). Sets CERT_SUBJECT,
 # CERT_ISSUER, CERT_FINGERPRINT (SHA-256), CERT_NAMES (DNS:name and IP:address, one a line), CERT_PUBLIC_KEY, and
-# CERT_START and CERT_END in seconds since 1970. Fails when the file holds no certificate.
+# CERT_START and CERT_END in seconds since 1970. Fails when the file holds no certificate. A file that has not changed
+# since the last look isn't asked again.
 read_certificate() {
-  local text line dates
+  local text line dates content
+  read_text "$1" || true
+  content=${TEXT-}
+  [[ -z $content || $content != "${LAST_CERTIFICATE:-}" ]] || return 0
+  LAST_CERTIFICATE=''
   CERT_SUBJECT='' CERT_ISSUER='' CERT_FINGERPRINT='' CERT_NAMES='' CERT_PUBLIC_KEY='' CERT_START='' CERT_END=''
   text=$(openssl x509 -in "$1" -noout -subject -issuer -dates -sha256 -fingerprint -ext subjectAltName -pubkey 2>/dev/null) || return
   while IFS= read -r line; do
@@ -42,6 +47,6 @@ read_certificate() {
   CERT_NAMES=${CERT_NAMES//[[:space:]]/}
   CERT_NAMES=${CERT_NAMES//,/$'\n'}
   CERT_PUBLIC_KEY=${CERT_PUBLIC_KEY//[[:space:]]/}
-  dates=$(printf '%s\n' "$CERT_START" "$CERT_END" | date -f - +%s) || return
-  CERT_START=${dates%$'\n'*} CERT_END=${dates#*$'\n'}
+  dates=$(date -f - +%s <<<"$CERT_START"$'\n'"$CERT_END") || return
+  CERT_START=${dates%$'\n'*} CERT_END=${dates#*$'\n'} LAST_CERTIFICATE=$content
 }

@@ -120,6 +120,9 @@ read_private_key() {
 
 check_custom_domain() {
   local domain=${SLM_VALUE[domain]}
+  # what follows is of a certificate that no file holds yet
+  # shellcheck disable=SC2034 # read_certificate reads it
+  LAST_CERTIFICATE=''
   CERT_NAMES=${CHAIN_NAMES[0]//IP Address:/IP:}
   CERT_NAMES=${CERT_NAMES//, /$'\n'}
   if [[ -n $domain ]] && ! certificate_covers "$domain"; then

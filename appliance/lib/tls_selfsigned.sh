@@ -22,7 +22,7 @@ serve_selfsigned_pair() {
   names=$(wanted_names) || return
   find_renewal_reason "$names"
   if [[ -z $RENEWAL_REASON ]]; then
-    msg info "keeping the certificate, $(((CERT_END - $(date +%s)) / 86400)) days are left"
+    msg info "keeping the certificate, $(((CERT_END - NOW) / 86400)) days are left"
     keep_pair
     return
   fi
@@ -31,21 +31,22 @@ serve_selfsigned_pair() {
 }
 
 # find_renewal_reason NAMES   why a new certificate is due in RENEWAL_REASON; empty when the one we have still serves.
+# Leaves the time it was asked in NOW.
 find_renewal_reason() {
-  local now missing
+  local missing
   RENEWAL_REASON=''
   check_pair
-  now=$(date +%s)
+  NOW=$(date +%s)
   if [[ -n $PAIR_PROBLEM ]]; then
     RENEWAL_REASON=$PAIR_PROBLEM
-  elif [[ $(current_origin) != selfsigned ]]; then
-    RENEWAL_REASON="the present one comes from TLS mode $(current_origin)"
-  elif ((CERT_END - now < SLM_SELFSIGNED_RENEW_DAYS * 86400)); then
+  elif ! serves_selfsigned_pair; then
+    RENEWAL_REASON="the present one comes from TLS mode $ORIGIN"
+  elif ((CERT_END - NOW < SLM_SELFSIGNED_RENEW_DAYS * 86400)); then
     RENEWAL_REASON="less than $SLM_SELFSIGNED_RENEW_DAYS days are left"
-  elif ((CERT_START > now)); then
+  elif ((CERT_START > NOW)); then
     RENEWAL_REASON="the present one isn't valid yet by this machine's clock"
   else
-    missing=$({ normalized_names <<<"$CERT_NAMES" && echo && normalized_names <<<"$1"; } |
+    missing=$(normalized_names <<<"$CERT_NAMES"$'\n\n'"$1" |
       awk '!/./ { second = 1; next } !second { present[$0] = 1; next } !($0 in present) { print; exit }')
     [[ -z $missing ]] || RENEWAL_REASON="$missing is not in it"
   fi
@@ -53,10 +54,19 @@ find_renewal_reason() {
 
 # Everything the certificate must name, as DNS:... and IP:..., one a line, nothing twice.
 wanted_names() {
-  {
-    guest_names
-    printf '%s\n' "${SLM_VALUE[domain],,}" localhost "$SLM_ADDRESSES" 127.0.0.1 ::1
-  } | awk '/./ && !seen[$0]++ { print (/:/ || /^[0-9.]+$/ ? "IP:" : "DNS:") $0 }'
+  local name known seen=' '
+  local -a wanted
+  known=$(guest_names) || return
+  mapfile -t wanted <<<"$known"$'\n'"${SLM_VALUE[domain],,}"$'\nlocalhost\n'"$SLM_ADDRESSES"$'\n127.0.0.1\n::1'
+  for name in "${wanted[@]}"; do
+    [[ -n $name && $seen != *" $name "* ]] || continue
+    seen+="$name "
+    if [[ $name == *:* || $name != *[!0-9.]* ]]; then
+      printf 'IP:%s\n' "$name"
+    else
+      printf 'DNS:%s\n' "$name"
+    fi
+  done
 }
 
 # One spelling for IPv6: openssl prints all eight groups without leading zeros and in capitals, ip shortens.
@@ -84,14 +94,19 @@ normalized_names() {
 
 # create_selfsigned_pair NAMES
 create_selfsigned_pair() {
-  local names=${1//$'\n'/,} folder
+  local names=${1//$'\n'/,} folder request
   folder=$(new_pair_folder selfsigned) || return
-  # umask 0077 of the whole run keeps the key private from its first byte
-  (umask 0077 && openssl ecparam -name prime256v1 -genkey -noout -out "$folder/key.pem") &&
-    selfsigned_request "$names" |
-    openssl req -x509 -new -key "$folder/key.pem" -sha256 -days "$SLM_SELFSIGNED_DAYS" \
-      -config /dev/stdin -out "$folder/cert.pem" &&
-    switch_to_pair "$folder"
+  request=$(selfsigned_request "$names") || return
+  # umask 0077 keeps the key private from its first byte
+  (umask 0077 && exec openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -sha256 \
+    -days "$SLM_SELFSIGNED_DAYS" -config /dev/stdin -keyout "$folder/key.pem" -out "$folder/cert.pem" \
+    2>"$folder/openssl.log" <<<"$request") || {
+    cat "$folder/openssl.log" >&2
+    rm -rf "$folder"
+    return 1
+  }
+  rm -f "$folder/openssl.log"
+  switch_to_pair "$folder"
 }
 
 selfsigned_request() {

@@ -9,8 +9,8 @@
 # new_pair_folder ORIGIN   prints a fresh folder; write cert.pem and key.pem there, then call switch_to_pair.
 new_pair_folder() {
   local origin=$1 folder
-  folder=$(mktemp -d "$SLM_TLS_DIR/pair.XXXXXX") || return
-  chmod 0755 "$folder" && printf '%s\n' "$origin" >"$folder/origin" && printf '%s\n' "$folder"
+  printf -v folder '%s/pair.%06d' "$SLM_TLS_DIR" $(((RANDOM * 32768 + RANDOM) % 1000000))
+  mkdir -m 0755 "$folder" && printf '%s\n' "$origin" >"$folder/origin" && printf '%s\n' "$folder"
 }
 
 # switch_to_pair FOLDER   serves it from now on and removes every other pair. A pair that can't be served is removed
@@ -32,14 +32,28 @@ switch_to_pair() {
 
 # current_origin   the TLS mode that made the pair which is served; nothing where there is no pair.
 current_origin() {
-  local origin=''
+  find_current_origin
+  [[ -z $ORIGIN ]] || printf '%s\n' "$ORIGIN"
+}
+
+# find_current_origin   the same in ORIGIN.
+find_current_origin() {
+  ORIGIN=''
   if [[ -r $SLM_TLS_DIR/current/origin ]]; then
-    read -r origin <"$SLM_TLS_DIR/current/origin" || true
+    read -r ORIGIN <"$SLM_TLS_DIR/current/origin" || true
   fi
-  case "$origin" in
-    selfsigned | custom | letsencrypt) printf '%s\n' "$origin" ;;
-    *) [[ ! -s $SLM_TLS_DIR/current/cert.pem ]] || guessed_origin ;;
+  case "$ORIGIN" in
+    selfsigned | custom | letsencrypt) ;;
+    *)
+      ORIGIN=''
+      [[ ! -s $SLM_TLS_DIR/current/cert.pem ]] || ORIGIN=$(guessed_origin)
+      ;;
   esac
+}
+
+serves_selfsigned_pair() {
+  find_current_origin
+  [[ $ORIGIN == selfsigned ]]
 }
 
 # Pairs of image versions before the file `origin`: only self-signed ones were made then, and those say who made them.
@@ -55,9 +69,8 @@ guessed_origin() (
 # keep_pair   for a mode that goes on serving the pair in `current`. Also mends what somebody changed by hand: modes,
 # public paths that were replaced by files, a missing origin; and removes what an interrupted run left.
 keep_pair() {
-  local origin
-  origin=$(current_origin) &&
-    printf '%s\n' "$origin" | write_if_changed 0644 root:root "$SLM_TLS_DIR/current/origin" &&
+  find_current_origin
+  write_text_if_changed 0644 root:root "$SLM_TLS_DIR/current/origin" "$ORIGIN"$'\n' &&
     link_public_paths || return
   drop_other_pairs
 }
@@ -65,7 +78,7 @@ keep_pair() {
 link_public_paths() {
   local file
   for file in cert.pem key.pem; do
-    if [[ $(readlink "$SLM_TLS_DIR/$file" 2>/dev/null || true) != "current/$file" ]]; then
+    if [[ ! -L $SLM_TLS_DIR/$file || $(readlink "$SLM_TLS_DIR/$file") != "current/$file" ]]; then
       mark_pending nginx && link_atomically "current/$file" "$SLM_TLS_DIR/$file" || return
     fi
   done
@@ -83,7 +96,9 @@ drop_other_pairs() {
       rm -rf "$folder"
     fi
   done
-  rm -f "$SLM_TLS_DIR"/.*.link
+  for folder in "$SLM_TLS_DIR"/.*.link; do
+    [[ ! -L $folder ]] || rm -f "$folder"
+  done
 }
 
 # check_pair [FOLDER]   the reason why a pair (the one in `current` unless told) can't be served in PAIR_PROBLEM, empty
@@ -96,7 +111,9 @@ check_pair() {
   elif ! read_certificate "$folder/cert.pem"; then
     PAIR_PROBLEM="the certificate can't be read"
   else
-    public=$(openssl pkey -in "$folder/key.pem" -pubout 2>/dev/null | grep -v '^-' | tr -d '[:space:]' || true)
+    public=$(openssl pkey -in "$folder/key.pem" -pubout 2>/dev/null || true)
+    public=${public#-----BEGIN PUBLIC KEY-----} public=${public%-----END PUBLIC KEY-----}
+    public=${public//[[:space:]]/}
     if [[ -z $public || $public != "$CERT_PUBLIC_KEY" ]]; then
       # shellcheck disable=SC2034 # the caller reads it
       PAIR_PROBLEM="the key doesn't belong to the certificate"

@@ -14,7 +14,7 @@ SLM_SYSTEM_CAS=${SLM_SYSTEM_CAS:-$SLM_ROOT/etc/ssl/certs/ca-certificates.crt}
 
 # Whether a client that knows only the system's authorities verifies what is served, chain included.
 certificate_is_publicly_trusted() {
-  [[ -s $SLM_SYSTEM_CAS && -s $SLM_TLS_CERT ]] &&
+  [[ -s $SLM_SYSTEM_CAS && -s $SLM_TLS_CERT ]] && ! serves_selfsigned_pair &&
     openssl verify -no-CApath -no-CAstore -CAfile "$SLM_SYSTEM_CAS" -purpose sslserver \
       -untrusted "$SLM_TLS_CERT" "$SLM_TLS_CERT" >/dev/null 2>&1
 }

@@ -2,7 +2,16 @@
 # systemd, also where an image is being built in a chroot and no systemd runs.
 
 enable_unit() {
-  systemctl is-enabled --quiet "$1" 2>/dev/null || systemctl enable --quiet "$1"
+  is_wanted "$1" || systemctl enable --quiet "$1"
+}
+
+# is_wanted UNIT   some target starts it: the link that `systemctl enable` makes, looked at without asking systemd.
+is_wanted() {
+  local link
+  for link in "$SLM_ROOT"/etc/systemd/system/*.wants/"$1"; do
+    [[ ! -L $link ]] || return 0
+  done
+  return 1
 }
 
 reload_units() {

@@ -45,7 +45,8 @@ MARK_VARIABLE = "SLM_CELL_MARK"
 class CellPlan:
     """What a cell is to be run with. `targets` are pytest's: folders, files, node ids; `expression` its -k.
     `minimums` says how many checks of each suite must be executed for a PASS, `required` how many in all.
-    `prefix` stands before each line of its output. `seconds` is about how long it takes."""
+    `prefix` stands before each line of its output. `seconds` is about how long it takes.
+    `boots_alone`: nothing else begins while its machine boots."""
 
     name: str
     profile: str
@@ -64,6 +65,7 @@ class CellPlan:
     cores: float = 1
     ram_mib: int = 0
     seconds: int = 0
+    boots_alone: bool = False
     prefix: str = ""
 
     @property
@@ -110,6 +112,12 @@ class RunningCell:
             self._step.waiting_for(f"check {len(recorded.checks) + 1}, {running}" if running else "")
         return status
 
+    @property
+    def is_booting(self) -> bool:
+        """True until its machine is ready or has failed to get ready."""
+        facts = read_cell(self.plan.evidence)
+        return facts is None or (facts.timings.ready_s is None and not facts.boot_failure)
+
     def closing(self) -> None:
         """It has been told to end: the live line says what it still does."""
         self._step.waiting_for("the cell to close its machine")
@@ -143,7 +151,7 @@ def pytest_command(plan: CellPlan) -> list[str]:
         *plan.targets,
         *(["-k", plan.expression] if plan.expression else []), *(["-m", "vm"] if plan.vm_only else []),
         "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(REPOSITORY),
-        "-p", "harness.cell.plugin", "-p", "no:cacheprovider",
+        "-p", "harness.cell.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
         "--no-header", "--tb=short", f"--color={'yes' if terminal.is_interactive() else 'no'}",
         "-o", f"timeout={LONGEST_CHECK_S}",
         "--cell", f"{plan.profile}:{plan.tls_mode}", "--image", str(plan.image),
@@ -159,7 +167,13 @@ def pytest_env(environment: Mapping[str, str] | None = None, *, width_taken: int
     base = dict(os.environ if environment is None else environment)
     # Options meant for another pytest must not change what this one runs.
     base.pop("PYTEST_ADDOPTS", None)
-    return base | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": str(width)}
+    return base | {
+        # No plugin but those the command names: importing all that is installed takes a second.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        "COLUMNS": str(width),
+    }
 
 
 def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cell:

@@ -20,12 +20,15 @@ def run_cells(plans: Sequence[CellPlan], room: Room, on_finished: Callable[[Cell
     """Run the cells to their ends; `on_finished` gets each as soon as it is over. Returns whether it was
     interrupted before all of them were.
 
+    The first cell that boots alone is the run's first, and nothing else begins until its machine is ready:
+    how long a boot takes can only be judged on a quiet host.
+
     A cell's fault stops no other. An interruption (Ctrl-C, SIGTERM) ends all that run, their machines with
     them, and gives interrupted cells; those that have not begun give none. While a cell only keeps its failed
     machine up, the interruption ends that cell and the others go on. Nothing is left running.
     """
     before = descendants()
-    waiting = in_order(plans, room)
+    waiting = _one_that_boots_alone_first(in_order(plans, room))
     running: list[RunningCell] = []
     try:
         while waiting or running:
@@ -42,10 +45,17 @@ def run_cells(plans: Sequence[CellPlan], room: Room, on_finished: Callable[[Cell
         end_leftovers(before)
 
 
+def _one_that_boots_alone_first(plans: Sequence[CellPlan]) -> list[CellPlan]:
+    first = [plan for plan in plans if plan.boots_alone][:1]
+    return [*first, *(plan for plan in plans if plan not in first)]
+
+
 def _start_what_fits(
     waiting: list[CellPlan], running: list[RunningCell], room: Room, on_finished: Callable[[Cell], None]
 ) -> None:
     for plan in list(waiting):
+        if any(cell.plan.boots_alone and cell.is_booting for cell in running):
+            return
         if not room.fits([cell.plan for cell in running], plan):
             continue
         waiting.remove(plan)

@@ -216,6 +216,7 @@ def _cell_plan(
         cores=cell.cores(profile.vcpus),
         ram_mib=profile.ram_mib,
         seconds=cell.seconds,
+        boots_alone=cell.boots_alone,
     )
 
 

@@ -70,6 +70,7 @@ class BaseDefinition:
     include_paths: tuple[str, ...]
     disable_units: tuple[str, ...]
     mask_units: tuple[str, ...]
+    mask_generators: tuple[str, ...]
     size_mib: int
     root_label: str
     bytes_per_inode: int
@@ -89,6 +90,7 @@ def load_definition(name: str = "debian-12", folder: Path = BASE_FOLDER) -> Base
             include_paths=_names(data, "include_paths"),
             disable_units=_names(data, "disable_units"),
             mask_units=_names(data, "mask_units"),
+            mask_generators=_names(data, "mask_generators"),
             size_mib=int(disk["size_mib"]),
             root_label=str(disk["root_label"]),
             bytes_per_inode=int(disk["bytes_per_inode"]),
@@ -202,6 +204,7 @@ def _install_packages(definition: BaseDefinition, work: Path) -> None:
             "ROOT_LABEL": definition.root_label,
             "DISABLE_UNITS": " ".join(definition.disable_units),
             "MASK_UNITS": " ".join(definition.mask_units),
+            "MASK_GENERATORS": " ".join(definition.mask_generators),
         },
     )
 

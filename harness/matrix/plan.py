@@ -40,6 +40,11 @@ class PlannedCell:
         """About how long its checks take."""
         return sum(one.share.seconds for one in self.suites)
 
+    @property
+    def boots_alone(self) -> bool:
+        """Whether nothing else of the run may begin while its machine boots."""
+        return any(one.share.boots_alone for one in self.suites)
+
     def cores(self, vcpus: int) -> float:
         """Cores of the host it keeps busy, at most the `vcpus` of its profile: its hungriest suite's."""
         wanted = [vcpus if one.share.cores is None else one.share.cores for one in self.suites]

@@ -24,12 +24,14 @@ class Share:
     `file.py::function`, () for all of them; `minimum` of them must be executed for a PASS; `seconds` is about
     what they take beside the boot (under TCG, natively for what runs on the quick machine); `cores` is how
     many of the host's they keep busy, None for as many as the profile has vCPUs; `by_default` is whether a
-    run has it that names no suites."""
+    run has it that names no suites; `boots_alone` is whether it judges how long the boot takes, so that
+    nothing else of the run may begin meanwhile."""
 
     minimum: int = 1
     seconds: int = 60
     cores: float | None = None
     by_default: bool = True
+    boots_alone: bool = False
     checks: tuple[str, ...] = ()
 
 
@@ -74,7 +76,7 @@ def _suite(reader: Reader, name: object, entry: object) -> Suite:
         entry,
         where,
         required={"cell", "tls_modes", "machine", "minimum", "seconds"},
-        optional={"cores", "default", "named_only", "later_modes", "on_vm"},
+        optional={"boots_alone", "cores", "default", "named_only", "later_modes", "on_vm"},
     )
     machine = _one_of(reader, fields["machine"], f"{where}, machine", MACHINES)
     if (machine == "both") != ("on_vm" in fields):
@@ -112,6 +114,7 @@ def _share(reader: Reader, fields: Any, where: str, folder: Path) -> Share:
         seconds=reader.integer(fields, "seconds", where, low=1, high=86_400),
         cores=reader.number(fields, "cores", where, low=0.1, high=1024) if "cores" in fields else None,
         by_default=_yes_or_no(reader, fields.get("default", True), f"{where}, default"),
+        boots_alone=_yes_or_no(reader, fields.get("boots_alone", False), f"{where}, boots_alone"),
         checks=tuple(checks),
     )
 

@@ -111,18 +111,29 @@ class Pebble:
 
 
 @contextmanager
-def open_pebble(machine: Machine, work: Path) -> Iterator[Pebble]:
+def open_pebble(machine: Machine, work: Path, *, refused_nonces: int = 0) -> Iterator[Pebble]:
     """Run Pebble for the guest of `machine`, which may be off; its files are in `work`, a folder of its own.
+
+    `refused_nonces` is the share of good nonces, in percent, that it doesn't take. Pebble's own 5 would make
+    a client that behaves well order a second time once in a while, and nobody could count orders.
 
     Raises HarnessError when the package is missing or Pebble doesn't start.
     """
     guest = machine.forward(80)
-    with serve(guest, listen=machine.host_listen, address=machine.host_address, work=work) as pebble:
+    with serve(
+        guest,
+        listen=machine.host_listen,
+        address=machine.host_address,
+        work=work,
+        refused_nonces=refused_nonces,
+    ) as pebble:
         yield pebble
 
 
 @contextmanager
-def serve(guest: HostAddress, *, listen: str, address: str, work: Path) -> Iterator[Pebble]:
+def serve(
+    guest: HostAddress, *, listen: str, address: str, work: Path, refused_nonces: int = 0
+) -> Iterator[Pebble]:
     """Run Pebble on the host's address `listen`; it finds every name's port 80 at `guest`.
 
     `address` is what the certificate of the directory is for beside `listen`: how the guest calls this host.
@@ -151,7 +162,7 @@ def serve(guest: HostAddress, *, listen: str, address: str, work: Path) -> Itera
         dns, acme = _commands(pebble, work)
         started = [
             _run(running, dns, work / "dns.log", work),
-            _run(running, acme, pebble.log_file, work),
+            _run(running, acme, pebble.log_file, work, PEBBLE_WFE_NONCEREJECT=str(refused_nonces)),
         ]
         _wait_until_it_serves(pebble, started)
         key.unlink()  # it has been read, and the folder may be kept as evidence
@@ -189,8 +200,10 @@ def _commands(pebble: Pebble, work: Path) -> tuple[list[str], list[str]]:
     return dns, acme
 
 
-def _run(running: ExitStack, command: list[str], log: Path, work: Path) -> subprocess.Popen[bytes]:
-    settings = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+def _run(
+    running: ExitStack, command: list[str], log: Path, work: Path, **more: str
+) -> subprocess.Popen[bytes]:
+    settings = [f"{name}={value}" for name, value in {**ENVIRONMENT, **more}.items()]
     # Whoever started us must not be able to switch validation off.
     unset = [f"--unset={name}" for name in os.environ if name.startswith("PEBBLE_")]
     with log.open("wb") as output:

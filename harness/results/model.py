@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
-
-import jsonschema
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    import jsonschema
 
 SCHEMA_VERSION = 1
 
@@ -240,6 +241,9 @@ def _suite(plain: Mapping[str, Any]) -> SuiteCounts:
 @cache
 def validator() -> jsonschema.Draft202012Validator:
     """The validator of `results.schema.json`."""
+    # Imported here: every cell's pytest knows the model, and none of them writes results.
+    import jsonschema
+
     text = Path(__file__).with_name("results.schema.json").read_text(encoding="utf-8")
     return jsonschema.Draft202012Validator(json.loads(text))
 
@@ -273,6 +277,8 @@ def read_results(path: Path) -> Results:
             f"{path} has schema_version {version!r}; this harness reads {SCHEMA_VERSION}",
             hint="render it with the version of the harness that wrote it, or run `make test-image` again",
         )
+    import jsonschema
+
     try:
         return from_json(plain)
     except jsonschema.ValidationError as error:

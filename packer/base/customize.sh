@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs on the host, once, after the packages are installed: $1 is the root of the new system.
-# ROOT_LABEL, DISABLE_UNITS and MASK_UNITS come from debian-12.yaml through base_disk.py.
+# ROOT_LABEL, DISABLE_UNITS, MASK_UNITS and MASK_GENERATORS come from debian-12.yaml through base_disk.py.
 set -euo pipefail
 
 root=$1
@@ -31,6 +31,15 @@ _choose_units() {
   chroot "${root}" systemctl --quiet enable systemd-networkd.service systemd-networkd-wait-online.service
 }
 
+# A link to nowhere of the same name in /etc keeps a generator from being run.
+_mask_generators() {
+  local generator
+  mkdir -p "${root}/etc/systemd/system-generators"
+  for generator in ${MASK_GENERATORS}; do
+    ln -s /dev/null "${root}/etc/systemd/system-generators/${generator}"
+  done
+}
+
 # files/ changed how the initial RAM disk is made after the kernel's package had made it.
 _remake_initrd() {
   chroot "${root}" update-initramfs -u -k all
@@ -48,6 +57,7 @@ _main() {
   _set_names
   _lock_root
   _choose_units
+  _mask_generators
   _remake_initrd
   _forget_identity
   install -d -m 2755 -g "$(stat -c %g "${root}/var/log/journal" 2>/dev/null || echo 0)" "${root}/var/log/journal"

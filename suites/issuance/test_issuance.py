@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.cell.tls_setting import DOMAIN
 from harness.client.https import ApplianceAddress
 from harness.machine.protocol import Machine
-from harness.peers.pebble import Pebble
+from harness.peers.pebble import Pebble, open_pebble
 from suites.acme.acme_guest import (
     CERTBOT,
     TRY_S,
@@ -92,9 +92,9 @@ def test_when_the_domain_leads_here_the_keeper_gets_the_certificate(
     living: LivingGuest, appliance: ApplianceAddress, pebble: Pebble
 ) -> None:
     run_keeper(living.machine, living.stretch, due=True)
+    assert certificate_report(living.machine)["status"] == "issued"
     certificate = served(appliance, OTHER)
     assert pebble.status_of(certificate.serial) == "Valid"
-    assert certificate_report(living.machine)["status"] == "issued"
     assert output(living.machine, NOTICE) == ""
 
 
@@ -117,6 +117,19 @@ def test_a_server_that_is_down_is_named(living: LivingGuest, cell_context: Mappi
     assert (
         f"the ACME server can't be reached: {living.machine.host_address}/dir: Connection refused" in status
     )
+    assert certificate_report(living.machine)["status"] == "issued"
+
+
+def test_a_server_that_takes_no_nonce_is_asked_again_and_then_quoted(
+    living: LivingGuest, cell_context: Mapping[str, str], tmp_path: Path
+) -> None:
+    with open_pebble(living.machine, tmp_path / "strict", refused_nonces=100) as strict:
+        change_context(living, {**cell_context, **strict.context(DOMAIN)})
+        asked = strict.log().count("POST /sign-me-up")
+    status = certificate_report(living.machine)["status"]
+    change_context(living, cell_context)
+    assert "invalid anti-replay nonce" in status, status
+    assert asked >= 4, f"certbot itself asks twice; the server was asked {asked} times"
     assert certificate_report(living.machine)["status"] == "issued"
 
 

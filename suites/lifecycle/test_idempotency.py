@@ -23,6 +23,7 @@ WORKER_PIDS = f'cat "/sys/fs/cgroup/$({WORKERS})/cgroup.procs" 2>/dev/null || pg
 """A reload would leave nginx's master and replace these."""
 
 PIPE = "/var/log/one-appliance/one_service_log.pipe"
+LOG = "/var/log/one-appliance/bootstrap.log"
 STATUS = "/etc/one-appliance/status"
 PID_FILE = "/var/run/one-appliance-service.pid"
 
@@ -120,9 +121,11 @@ def test_a_stage_ended_by_a_signal_says_so_and_the_next_run_mends_it(booted: Liv
     before = look(booted)
     ended = output(
         booted.machine,
-        f"""/etc/one-appliance/service bootstrap >/dev/null 2>&1 &
+        f"""logged=$(stat -c %s {LOG})
+        /etc/one-appliance/service bootstrap >/dev/null 2>&1 &
         service=$!
         until [ -p {PIPE} ]; do kill -0 $service || exit 1; done
+        until [ "$(stat -c %s {LOG})" -gt "$logged" ]; do kill -0 $service || exit 1; done
         kill -TERM $(cat {PID_FILE})
         wait $service
         echo "$? $(cat {STATUS})"

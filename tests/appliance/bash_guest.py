@@ -48,13 +48,15 @@ case "$*" in
 esac
 """
 
-# Remembers what it was told; is-active and is-enabled answer by files a test may create.
+# Remembers what it was told; is-active answers by files a test may create, enable makes a link as systemd's.
 SYSTEMCTL_STUB = r"""#!/usr/bin/env bash
 echo "$*" >>"$SLM_ROOT/systemctl.log"
 case "$1" in
   is-active) [[ -e $SLM_ROOT/active-${*: -1} ]] ;;
-  is-enabled) [[ -e $SLM_ROOT/enabled-${*: -1} ]] ;;
-  enable) touch "$SLM_ROOT/enabled-${*: -1}" ;;
+  enable)
+    wants=$SLM_ROOT/etc/systemd/system/multi-user.target.wants
+    mkdir -p "$wants" && ln -sf /unit "$wants/${*: -1}"
+    ;;
   start | restart) [[ ! -e $SLM_ROOT/broken-${*: -1} ]] && touch "$SLM_ROOT/active-${*: -1}" ;;
   show) echo 0 ;;
 esac

@@ -32,6 +32,11 @@ load_flavor >/dev/null
 SLM_FAILURE_FILE=/dev/null
 SLM_MODEL_PATH=/models/m.gguf SLM_THREADS=2 SLM_THREADS_BATCH=2 SLM_PRIMARY_ADDRESS=192.0.2.7
 
+# Storing passwords is test_password.py's; here one is generated and used where a context gives none.
+SLM_VALUE[admin_password]=
+! $RENDER || resolve_password
+keep_password() { :; }
+
 render() {
   resolve_password
   render_auth_map

@@ -31,6 +31,10 @@ if [[ $command == renew ]]; then
   domain=$(openssl x509 -in "$live/cert.pem" -noout -ext subjectAltName | sed -n 's/.*DNS://p')
 fi
 account=$home/accounts/${server#https://}/0123abcd
+if [[ -d $account && (! -s $account/meta.json || ! -s $account/regr.json || ! -s $account/private_key.json) ]]; then
+  echo 'An unexpected error occurred: an account that was not written completely' >&2
+  exit 1
+fi
 mkdir -p "$live" "$archive" "${renewal%/*}" "$account" "$home/csr" "$home/keys"
 for file in meta regr private_key; do
   [[ -s $account/$file.json ]] || store "$account/$file.json" <<<'{}'

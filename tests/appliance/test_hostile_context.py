@@ -253,18 +253,15 @@ def test_these_properties_would_notice(
     source.write_text(text.replace(good, bad))
     guest = guest_factory("defect")
     guest.stub(CANARY, f"#!/bin/sh\necho ran >>{guest.path('/canary')}\n")
-    hostile: list[dict[str, bytes]] = [
-        {name: value}
-        for name in NAMES
-        for value in (*HOSTILE, b"007", b"Sh0rt.1", b"\x1b[2Jabc")
-        if b"\0" not in value
-    ]
+    hostile = (b"007", b"Sh0rt.1", b"\x1b[2Jabc", *HOSTILE)
 
     def check() -> None:
         with open_validators(guest, NAMES, appliance=copy) as validators:
-            for context, judgement in zip(hostile, validators.judge(hostile), strict=True):
-                assert_judged_rightly(context, judgement)
-        assert not guest.path("/canary").exists()
+            for value in hostile:  # one batch a value: the first that shows the defect is enough
+                batch = [{name: value} for name in NAMES]
+                for context, judgement in zip(batch, validators.judge(batch), strict=True):
+                    assert_judged_rightly(context, judgement)
+                assert not guest.path("/canary").exists()
 
     with pytest.raises((AssertionError, UnicodeDecodeError)):
         check()

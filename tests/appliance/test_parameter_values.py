@@ -150,7 +150,10 @@ BAD = {
 
 
 def configure_with_each(guest: Guest, name: str, values: list[str]) -> list[tuple[int, list[str]]]:
-    """Run the configure stage once a value, in one bash for speed; exit status and what it said, in order."""
+    """Run the configure stage once a value, in one bash for speed; exit status and what it said, in order.
+
+    Only the first failure is written into MOTD and report, which test_stages.py reads: that takes longest.
+    """
     folder = guest.path("/outcomes")
     folder.mkdir()
     (folder / "values").write_bytes(b"".join(value.encode() + b"\0" for value in values))
@@ -168,6 +171,8 @@ while IFS= read -r -d '' value; do
   ) >"$SLM_ROOT/outcomes/$n" 2>&1 </dev/null
   echo $? >"$SLM_ROOT/outcomes/$n.status"
   n=$((n + 1))
+  write_failure_report() { :; }
+  write_atomically() { :; }
 done <"$SLM_ROOT/outcomes/values"
 exit 0""",
         NAME=name,

@@ -9,29 +9,28 @@ from collections.abc import Callable
 
 import pytest
 from bash_guest import APPLIANCE, Guest
+from moments import Moments
+from waking_engine import waking_engine
 
 REPORT = "/etc/one-appliance/config"
 
 
-@pytest.fixture
-def booted(guest: Guest) -> Guest:
-    """A guest after its first successful boot; nginx runs, as Debian starts it."""
+def boot(guest: Guest) -> None:
+    """The first successful boot."""
     guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
-    guest.write("/active-nginx.service", "")
     guest.configure()
     guest.bootstrap()
-    return guest
 
 
 @pytest.fixture(scope="module")
-def first_boot(guest_factory: Callable[[str], Guest]) -> Guest:
-    """The same, for the tests that only look at it."""
-    guest = guest_factory("first-boot")
-    guest.stub("curl", "#!/usr/bin/env bash\nexit 0\n")
-    guest.write("/active-nginx.service", "")
-    guest.configure()
-    guest.bootstrap()
-    return guest
+def moments(guest_factory: Callable[[str], Guest], tmp_path_factory: pytest.TempPathFactory) -> Moments:
+    return Moments(guest_factory("stages"), tmp_path_factory.mktemp("moments"))
+
+
+@pytest.fixture
+def booted(moments: Moments) -> Guest:
+    """A guest after its first successful boot."""
+    return moments.after(boot)
 
 
 def report(guest: Guest) -> configparser.ConfigParser:
@@ -44,20 +43,16 @@ def mode(guest: Guest, name: str) -> str:
     return oct(guest.path(name).stat().st_mode & 0o777)
 
 
-def test_first_boot(first_boot: Guest) -> None:
-    assert first_boot.console() == ["slm-copilot: ready https://10.0.2.15/v1"]
-    assert first_boot.told_systemctl() == [
-        "is-enabled --quiet slm-engine.service",
+def test_first_boot(booted: Guest) -> None:
+    assert booted.console() == ["slm-copilot: ready https://10.0.2.15/v1"]
+    assert booted.told_systemctl() == [
         "enable --quiet slm-engine.service",
         "restart --no-block slm-engine.service",
-        "is-enabled --quiet nginx.service",
+        "start --no-block slm-engine.service",
         "enable --quiet nginx.service",
         "is-active --quiet nginx.service",
-        "show --property MainPID --value nginx.service",
-        "reload nginx.service",
-        "is-enabled --quiet slm-certificate.timer",
+        "start nginx.service",
         "enable --quiet slm-certificate.timer",
-        "is-active --quiet slm-certificate.timer",
         "start slm-certificate.timer",
         "start slm-engine.service",
         "start slm-watchdog.service",
@@ -65,8 +60,8 @@ def test_first_boot(first_boot: Guest) -> None:
     ]
 
 
-def test_the_report(first_boot: Guest) -> None:
-    found = {section: dict(report(first_boot)[section]) for section in report(first_boot).sections()}
+def test_the_report(booted: Guest) -> None:
+    found = {section: dict(report(booted)[section]) for section in report(booted).sections()}
     assert next(iter(found)) == "status"
     status = found.pop("status")
     assert (set(status), status["state"]) == ({"state", "time"}, "bootstrap_success")
@@ -84,7 +79,7 @@ def test_the_report(first_boot: Guest) -> None:
         "certificate": {
             "mode": "selfsigned",
             "status": "selfsigned",
-            "file": str(first_boot.path("/etc/ssl/slm-copilot/cert.pem")),
+            "file": str(booted.path("/etc/ssl/slm-copilot/cert.pem")),
             "names": "DNS:copilot,DNS:localhost,IP:10.0.2.15,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1",
         },
         "engine": {
@@ -99,24 +94,24 @@ def test_the_report(first_boot: Guest) -> None:
     }
 
 
-def test_modes_under_umask_0077(first_boot: Guest) -> None:
+def test_modes_under_umask_0077(booted: Guest) -> None:
     assert {
-        name: mode(first_boot, name)
+        name: mode(booted, name)
         for name in (REPORT, "/etc/slm-copilot/admin-password", "/etc/slm-copilot/engine.env")
     } == {
         REPORT: "0o600",
         "/etc/slm-copilot/admin-password": "0o600",
         "/etc/slm-copilot/engine.env": "0o640",
     }
-    assert mode(first_boot, "/etc/slm-copilot") == "0o755"
-    assert mode(first_boot, "/run/slm-copilot") == "0o755"
-    assert mode(first_boot, "/etc/motd") == "0o644"
+    assert mode(booted, "/etc/slm-copilot") == "0o755"
+    assert mode(booted, "/run/slm-copilot") == "0o755"
+    assert mode(booted, "/etc/motd") == "0o644"
 
 
-def test_the_motd_tells_where_but_not_the_password(first_boot: Guest) -> None:
-    motd = first_boot.path("/etc/motd").read_text()
+def test_the_motd_tells_where_but_not_the_password(booted: Guest) -> None:
+    motd = booted.path("/etc/motd").read_text()
     assert "https://10.0.2.15/v1" in motd
-    assert report(first_boot)["connection"]["password"] not in motd
+    assert report(booted)["connection"]["password"] not in motd
 
 
 def test_a_reboot_with_the_same_context_touches_nothing(booted: Guest) -> None:
@@ -191,7 +186,7 @@ def test_a_bad_value_leaves_the_running_appliance_alone(booted: Guest) -> None:
     assert "reason" not in report(booted)["status"]
 
 
-def test_a_first_boot_that_fails_leaves_its_reason_in_the_report(guest: Guest) -> None:
+def test_a_booted_that_fails_leaves_its_reason_in_the_report(guest: Guest) -> None:
     guest.configure(check=False, ONEAPP_SLM_THREADS="two")
     [told] = report(guest).sections()
     assert (told, set(report(guest)[told])) == ("status", {"state", "reason", "time"})
@@ -212,11 +207,27 @@ def test_the_report_keeps_the_time_of_the_first_of_equal_failures(booted: Guest)
     assert time_of(ONEAPP_SLM_THREADS="three") > "2020"
 
 
+def test_the_first_configuration_sets_the_engine_going_before_certificate_and_site(guest: Guest) -> None:
+    guest.stub("nginx", "#!/usr/bin/env bash\nexit 1\n")
+    guest.configure(check=False)
+    assert guest.told_systemctl()[-1] == "restart --no-block slm-engine.service"
+    assert not guest.path("/run/slm-copilot/pending-engine").exists()
+
+
+def test_a_later_configuration_leaves_the_engine_alone_until_the_bootstrap_stage(booted: Guest) -> None:
+    booted.forget_systemctl()
+    booted.configure(ONEAPP_SLM_CONTEXT_SIZE="2048")
+    assert booted.told_systemctl() == []
+    booted.bootstrap(ONEAPP_SLM_CONTEXT_SIZE="2048")
+    assert "restart --no-block slm-engine.service" in booted.told_systemctl()
+
+
 def test_an_engine_that_does_not_start(guest: Guest) -> None:
     guest.configure()
+    guest.configure(ONEAPP_SLM_CONTEXT_SIZE="2048")
     guest.write("/broken-slm-engine.service", "")
     guest.stub("journalctl", "#!/usr/bin/env bash\necho 'srv load_model: failed to load model'\n")
-    result = guest.bootstrap(check=False)
+    result = guest.bootstrap(check=False, ONEAPP_SLM_CONTEXT_SIZE="2048")
     assert result.returncode != 0
     assert guest.console() == [
         "slm-copilot: failed bootstrap: the engine did not become ready: srv load_model: failed to load "
@@ -305,13 +316,16 @@ def test_appliance_sh_finds_its_parts_as_copy_and_as_link(guest: Guest, copied: 
     assert result.stdout.strip() == "validate_parameters", result.stderr
 
 
-def engine_state(guest: Guest, verb: str, main_pid: str = "") -> subprocess.CompletedProcess[str]:
+def engine_state(
+    guest: Guest, verb: str, main_pid: str = "", port: int = 9
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [APPLIANCE / "bin" / "engine-state", verb],
         env={
             "PATH": f"{guest.stubs}:/usr/bin:/bin",
             "SLM_ROOT": str(guest.root),
             "MAINPID": main_pid,
+            "SLM_ENGINE_PORT": str(port),
         },
         capture_output=True,
         text=True,
@@ -324,24 +338,13 @@ COMPLETION = json.dumps({"choices": [{"finish_reason": "length"}], "usage": {"co
 
 
 def test_ready_is_written_only_after_a_completion(guest: Guest) -> None:
-    """Health is refused twice, the completion is empty once, then it answers."""
+    """Health is refused twice, the completion is empty twice, then it answers."""
     guest.write("/proc/77/maps", "")
-    guest.stub(
-        "curl",
-        f"""#!/usr/bin/env bash
-ready={guest.path("/run/slm-copilot/ready.json")}
-[[ ! -e $ready ]] || echo early >>{guest.path("/early")}
-echo x >>{guest.path("/tries")}
-n=$(wc -l <{guest.path("/tries")})
-case "$*" in
-  *health*) ((n > 2)) ;;
-  *completions*) if ((n > 4)); then echo '{COMPLETION}'; else echo '{{"choices":[]}}'; fi ;;
-esac
-""",
-    )
     guest.write("/run/slm-copilot/ready.json", "from before")
     path = guest.path("/run/slm-copilot/ready.json")
-    assert engine_state(guest, "wait", "77").returncode == 0
+    with waking_engine(path) as engine:
+        assert engine_state(guest, "wait", "77", engine.port).returncode == 0
+    assert (engine.health, engine.completions, engine.early) == (5, 3, False)
     assert not path.exists(), "clients come before what was kept is loaded"
     assert engine_state(guest, "ready").returncode == 0
     assert json.loads(path.read_text()) == {
@@ -350,13 +353,11 @@ esac
         "engine": "llama-server",
     }
     assert mode(guest, "/run/slm-copilot/ready.json") == "0o644"
-    assert not guest.path("/early").exists()
     assert engine_state(guest, "gone").returncode == 0
     assert not path.exists()
 
 
 def test_waiting_ends_when_the_engine_dies(guest: Guest) -> None:
-    guest.stub("curl", "#!/usr/bin/env bash\nexit 7\n")
     result = engine_state(guest, "wait", "77")
     assert result.returncode == 1
     assert "ended before its model answered" in result.stderr
@@ -385,11 +386,11 @@ def test_the_unit_holds_what_the_contract_promises() -> None:
     assert "--log-verbosity 1" in unit
 
 
-def test_engine_environment_has_every_value(first_boot: Guest) -> None:
+def test_engine_environment_has_every_value(booted: Guest) -> None:
     values = dict(
-        line.split("=", 1) for line in first_boot.path("/etc/slm-copilot/engine.env").read_text().splitlines()
+        line.split("=", 1) for line in booted.path("/etc/slm-copilot/engine.env").read_text().splitlines()
     )
-    assert values["LLAMA_ARG_MODEL"] == str(first_boot.path("/opt/slm-copilot/models/model.gguf"))
+    assert values["LLAMA_ARG_MODEL"] == str(booted.path("/opt/slm-copilot/models/model.gguf"))
     assert values["LLAMA_ARG_ALIAS"] == "smollm2-135m-instruct"
     assert values["LLAMA_ARG_CTX_SIZE"] == "8192"
     assert values["LLAMA_ARG_TEMPERATURE"] == "0.15"

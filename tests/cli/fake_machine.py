@@ -30,6 +30,9 @@ ANSWERS = {
     "cat /etc/ssl/slm-copilot/cert.pem": "no real certificate\n",
 }
 
+# Without the modules of the environment, which a process that only sleeps need not read.
+SLEEPING_PYTHON = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(300)"]
+
 
 class CardboardMachine:
     """Answers from a table; `start` starts a real process, so that a test can see whether it is ended."""
@@ -48,7 +51,7 @@ class CardboardMachine:
             raise HarnessError("no accelerator is usable", hint="use ACCELERATOR=auto")
         # The guest: a process in a session of its own, as QEMU is.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "import time; time.sleep(300)", os.environ.get("FAKE_MARK", "")],
+            [*SLEEPING_PYTHON, os.environ.get("FAKE_MARK", "")],
             start_new_session=True,
         )
 

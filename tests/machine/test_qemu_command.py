@@ -24,7 +24,7 @@ qemu-system-x86_64
 -mon chardev=qmp,mode=control
 -chardev file,id=console,append=on,path=/w/console.log
 -serial chardev:console
--drive if=none,id=disk,format=qcow2,cache=writeback,discard=unmap,file=/w/disk.qcow2
+-drive if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=/w/disk.qcow2
 -device virtio-blk-pci,drive=disk,bootindex=0
 -netdev user,id=net,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off
 -device virtio-net-pci,netdev=net,mac=02:00:0a:00:02:0f,romfile=
@@ -72,7 +72,7 @@ def test_kvm_uses_the_hosts_cpu() -> None:
 
 def test_commas_in_paths_and_credentials_are_doubled() -> None:
     arguments = command(disk=Path("/w,1/d.qcow2"), smbios=("io.systemd.credential:a=1,2",), context_iso=None)
-    assert "if=none,id=disk,format=qcow2,cache=writeback,discard=unmap,file=/w,,1/d.qcow2" in arguments
+    assert "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=/w,,1/d.qcow2" in arguments
     assert arguments[-2:] == ["-smbios", "type=11,value=io.systemd.credential:a=1,,2"]
     assert not any("cdrom" in word for word in arguments)
 

@@ -64,6 +64,18 @@ def test_a_signal_ends_the_stage_as_a_failure(service: Service, name: str, code:
     assert told(service) == f"failed bootstrap: interrupted by signal {name} in step step\n"
 
 
+def test_a_signal_that_comes_before_the_first_step_ends_the_stage_as_a_failure(service: Service) -> None:
+    """service.sh's own trap has it then, cleans up, and goes on."""
+    early = service.root / "bin/mkfifo"
+    early.write_text('#!/bin/sh\n/usr/bin/mkfifo "$@"\nkill -TERM $PPID\n', encoding="utf-8")
+    early.chmod(0o755)
+    service.set_status("configure_success")
+    result = service.run("bootstrap", body='echo "the step ran" >>"$CALLS"')
+    assert (result.returncode, service.status) == (143, "bootstrap_failure\n")
+    assert told(service) == "failed bootstrap: interrupted by a signal before the first step\n"
+    assert not service.pipe.exists()
+
+
 def test_the_next_stage_finds_the_lock_free_however_slow_the_log_is(service: Service) -> None:
     slow = service.root / "bin/tee"
     slow.write_text('#!/bin/sh\n/usr/bin/tee "$@"\nsleep 0.4\n', encoding="utf-8")
