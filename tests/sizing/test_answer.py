@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import measured_sample as sample
 import pytest
-import sample
 
 from harness.profiles import Profile, Targets, load_profiles
 from harness.sizing.budget import Measurements, Speed, plan

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import measured_sample as sample
 import pytest
-import sample
 
 from harness.cli.main import main
 from harness.errors import HarnessError
