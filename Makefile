@@ -9,6 +9,7 @@ SUITES      ?=
 CELLS       ?=
 JOBS        ?= auto
 FLAVOR      ?= ci
+BASE        ?=
 KEEP        ?= never
 IMAGE       ?=
 TESTS       ?=
@@ -21,7 +22,7 @@ PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
 TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD
 
 BIN   := .venv/bin
 SHELL := bash
@@ -45,6 +46,7 @@ help: ## list targets and variables
 	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \
 	  'IMAGE=                  judge this qcow2 instead of building one' \
 	  'FLAVOR=ci               what is baked into the image' \
+	  'BASE=                   the distribution it is made on: debian-12, debian-13 (flavor ci)' \
 	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
 	  'A= B= THRESHOLD=5       bench-compare: two results.json or qcow2 images, percent that may differ' \
@@ -69,24 +71,25 @@ fetch: setup ## download and verify everything the image is made of
 	@$(BIN)/slm fetch --flavor "$$FLAVOR"
 
 image: setup ## build the image, or find it in the cache
-	@$(BIN)/slm image --flavor "$$FLAVOR" --accelerator "$$ACCELERATOR"
+	@$(BIN)/slm image --flavor "$$FLAVOR" --base "$$BASE" --accelerator "$$ACCELERATOR"
 
 test-image: setup ## the main job: build the image, boot it, prove it over HTTPS, report
-	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" \
-	  --tls-modes "$$TLS_MODES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --suites "$$SUITES" \
-	  --cells "$$CELLS" --jobs "$$JOBS" --tests "$$TESTS" --keep "$$KEEP"
+	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" \
+	  --profiles "$$PROFILES" --tls-modes "$$TLS_MODES" --machine "$$MACHINE" \
+	  --accelerator "$$ACCELERATOR" --suites "$$SUITES" --cells "$$CELLS" --jobs "$$JOBS" \
+	  --tests "$$TESTS" --keep "$$KEEP"
 
 bench: setup ## tokens per second of the profiles, and what the appliance itself costs
-	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" --machine "$$MACHINE" \
-	  --accelerator "$$ACCELERATOR" --tests "$$TESTS"
+	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" \
+	  --profiles "$$PROFILES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --tests "$$TESTS"
 
 bench-compare: setup ## hold run B of the benchmarks against run A, or image B against image A
 	@exec $(BIN)/slm bench-compare --threshold "$$THRESHOLD" --profile "$$PROFILE" --machine "$$MACHINE" \
 	  --accelerator "$$ACCELERATOR" "$$A" "$$B"
 
 shell: setup ## boot a cell and log in over SSH
-	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --profile "$$PROFILE" --tls-mode "$$TLS_MODE" \
-	  --machine "$$MACHINE" --accelerator "$$ACCELERATOR"
+	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" \
+	  --profile "$$PROFILE" --tls-mode "$$TLS_MODE" --machine "$$MACHINE" --accelerator "$$ACCELERATOR"
 
 size-host: setup ## tell how fast this machine would be with MODEL, before it is downloaded
 	@exec $(BIN)/slm size-host --model "$$MODEL"

@@ -58,6 +58,7 @@ def _fetch(command: argparse.ArgumentParser) -> None:
 
 def _image(command: argparse.ArgumentParser) -> None:
     _flavor(command)
+    _base(command)
     _accelerator(command)
 
 
@@ -200,10 +201,20 @@ def _which_image(command: argparse.ArgumentParser) -> None:
         "--image", type=_optional_path, metavar="PATH", help="judge this qcow2 instead of building one"
     )
     _flavor(command)
+    _base(command)
 
 
 def _flavor(command: argparse.ArgumentParser) -> None:
     command.add_argument("--flavor", default="ci", metavar="NAME", help="what is baked in (default: ci)")
+
+
+def _base(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--base",
+        default="",
+        metavar="NAME",
+        help="the distribution it is made on, a file of packer/base/ (default: the flavor's first)",
+    )
 
 
 def _machine(

@@ -42,7 +42,7 @@ def image(arguments: argparse.Namespace) -> int:
     from harness.image.build import build_image
 
     with terminal.step(f"Get the image of flavor {arguments.flavor}"):
-        built = build_image(arguments.flavor, arguments.accelerator)
+        built = build_image(arguments.flavor, arguments.accelerator, base=arguments.base)
     terminal.say(f"image   {built.path}")
     terminal.say(f"sha256  {built.sha256}")
     return 0
@@ -56,6 +56,7 @@ def test_image(arguments: argparse.Namespace) -> int:
         TestImageRequest(
             image=arguments.image,
             flavor=arguments.flavor,
+            base=arguments.base,
             profiles=arguments.profiles,
             tls_modes=arguments.tls_modes,
             machine=arguments.machine,
@@ -78,6 +79,7 @@ def bench(arguments: argparse.Namespace) -> int:
         TestImageRequest(
             image=arguments.image,
             flavor=arguments.flavor,
+            base=arguments.base,
             profiles=arguments.profiles,
             tls_modes=("selfsigned",),
             machine=arguments.machine,
@@ -99,6 +101,7 @@ def shell(arguments: argparse.Namespace) -> int:
         ShellRequest(
             image=arguments.image,
             flavor=arguments.flavor,
+            base=arguments.base,
             profile=arguments.profile,
             tls_mode=arguments.tls_mode,
             machine=arguments.machine,

@@ -25,6 +25,7 @@ class ShellRequest:
 
     image: Path | None = None
     flavor: str = "ci"
+    base: str = ""
     profile: str = "ci"
     tls_mode: str = "selfsigned"
     machine: str = "qemu"
@@ -43,7 +44,9 @@ def run(request: ShellRequest) -> int:
 
     profile = find_profile(request.profile)
     image = get_image(
-        TestImageRequest(image=request.image, flavor=request.flavor, accelerator=request.accelerator)
+        TestImageRequest(
+            image=request.image, flavor=request.flavor, base=request.base, accelerator=request.accelerator
+        )
     )
     cell = CellRequest(
         profile=profile,

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import stat
 import struct
 import tarfile
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from harness.errors import HarnessError
-from harness.image.artifacts import load_artifacts
+from harness.image.base_definition import BASE_FOLDER, BaseDefinition, load_definition
 from harness.image.content_key import content_key, folder_inputs
 from harness.image.external_tool import find_tool, run_tool
 from harness.image.kept_logs import keep_logs
 from harness.image.leftovers import FAILED, MAKING_PREFIX, sweep
-from harness.locations import MIB, REPOSITORY, bases, require_free
+from harness.locations import MIB, bases, require_free
 from harness.locking import exclusive
 from harness.terminal import Step, step
 
-BASE_FOLDER = REPOSITORY / "packer" / "base"
+FILES = BASE_FOLDER / "files"
+CUSTOMIZE = BASE_FOLDER / "customize.sh"
 
 SECTOR = 512
 PARTITION_START = 2048
@@ -59,54 +57,13 @@ _LINUX_PARTITION = 0x83
 _DISK_SIGNATURE = 0x534C4D43
 
 
-@dataclass(frozen=True)
-class BaseDefinition:
-    """What packer/base/<name>.yaml says, and the suite that artifacts.yaml names."""
-
-    suite: str
-    variant: str
-    packages: tuple[str, ...]
-    exclude_paths: tuple[str, ...]
-    include_paths: tuple[str, ...]
-    disable_units: tuple[str, ...]
-    mask_units: tuple[str, ...]
-    mask_generators: tuple[str, ...]
-    size_mib: int
-    root_label: str
-    bytes_per_inode: int
-
-
-def load_definition(name: str = "debian-12", folder: Path = BASE_FOLDER) -> BaseDefinition:
-    """Read a base definition. Raises HarnessError naming the key that is missing or has the wrong type."""
-    path = folder / f"{name}.yaml"
-    try:
-        data = yaml.safe_load(path.read_text())
-        disk = data["disk"]
-        return BaseDefinition(
-            suite=load_artifacts().system.suite,
-            variant=str(data["variant"]),
-            packages=_names(data, "packages"),
-            exclude_paths=_names(data, "exclude_paths"),
-            include_paths=_names(data, "include_paths"),
-            disable_units=_names(data, "disable_units"),
-            mask_units=_names(data, "mask_units"),
-            mask_generators=_names(data, "mask_generators"),
-            size_mib=int(disk["size_mib"]),
-            root_label=str(disk["root_label"]),
-            bytes_per_inode=int(disk["bytes_per_inode"]),
-        )
-    except OSError as error:
-        raise HarnessError(f"cannot read the base definition {path}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise HarnessError(f"{path} is not a base definition: {error!r}") from error
-
-
 def base_key(definition: BaseDefinition) -> str:
     """Content key of the base disk: the definition, its files and how this module puts them together."""
     return content_key(
         {
             "definition": repr(definition),
-            **folder_inputs(BASE_FOLDER, "base"),
+            **folder_inputs(FILES, "files"),
+            **folder_inputs(CUSTOMIZE, "customize.sh"),
             **folder_inputs(Path(__file__), "base_disk.py"),
         }
     )
@@ -115,7 +72,8 @@ def base_key(definition: BaseDefinition) -> str:
 def build_base_disk(definition: BaseDefinition | None = None) -> Path:
     """The base disk (qcow2) of this definition, made now or taken from the cache.
 
-    Raises HarnessError when a tool is missing, the disk is full, packages can't be had or don't fit.
+    Raises HarnessError when a tool is missing, the disk is full, packages can't be had, don't fit or are not
+    of the versions that the definition stands for.
     """
     chosen = definition or load_definition()
     folder = bases() / base_key(chosen)
@@ -158,6 +116,7 @@ def _make(chosen: BaseDefinition, work: Path, progress: Step) -> Path:
     result.mkdir()
     progress.waiting_for("packages")
     _install_packages(chosen, work)
+    require_versions(chosen, (work / "packages.txt").read_text(encoding="utf-8"))
     progress.waiting_for("the file system")
     raw = work / "disk.raw"
     _make_file_system(chosen, work, raw)
@@ -178,7 +137,7 @@ def _make(chosen: BaseDefinition, work: Path, progress: Step) -> Path:
 def _install_packages(definition: BaseDefinition, work: Path) -> None:
     mmdebstrap = find_tool("mmdebstrap", "mmdebstrap")
     overlay = work / "files.tar"
-    overlay.write_bytes(pack_files(BASE_FOLDER / "files"))
+    overlay.write_bytes(pack_files(FILES))
     listing = work / "packages.txt"
     show = "dpkg-query --show --showformat='${Package} ${Version}\\n'"
     argv: list[str | Path] = [
@@ -191,7 +150,7 @@ def _install_packages(definition: BaseDefinition, work: Path) -> None:
         *[f"--dpkgopt=path-exclude={path}" for path in definition.exclude_paths],
         *[f"--dpkgopt=path-include={path}" for path in definition.include_paths],
         f"--customize-hook=tar-in {overlay} /",
-        f"--customize-hook={BASE_FOLDER / 'customize.sh'}",
+        f"--customize-hook={CUSTOMIZE}",
         f"--customize-hook=chroot \"$1\" {show} > '{listing}'",
         definition.suite,
         work / "root.tar",
@@ -207,6 +166,21 @@ def _install_packages(definition: BaseDefinition, work: Path) -> None:
             "MASK_GENERATORS": " ".join(definition.mask_generators),
         },
     )
+
+
+def require_versions(definition: BaseDefinition, listing: str) -> None:
+    """Raise HarnessError when a package of the list ("NAME VERSION" a line) isn't of the version that the
+    definition names: a base is there to prove the appliance on those."""
+    installed = dict(line.split(" ", 1) for line in listing.splitlines())
+    for package, wanted in definition.versions.items():
+        have = installed.get(package, "none")
+        # An epoch ("1:") says nothing about the version.
+        version = have.partition(":")[2] or have
+        if not re.match(rf"{re.escape(wanted)}(?![0-9])", version):
+            raise HarnessError(
+                f"base {definition.name} stands for {package} {wanted}, and suite {definition.suite} has {have}",
+                hint=f"see whether the appliance runs with it, then correct packer/base/{definition.name}.yaml",
+            )
 
 
 def _make_file_system(definition: BaseDefinition, work: Path, raw: Path) -> None:
@@ -301,10 +275,3 @@ def pack_files(folder: Path) -> bytes:
             else:
                 archive.addfile(info)
     return buffer.getvalue()
-
-
-def _names(data: Mapping[str, object], key: str) -> tuple[str, ...]:
-    values = data[key]
-    if not isinstance(values, list):
-        raise TypeError(f"{key} must be a list")
-    return tuple(str(value) for value in values)

@@ -15,7 +15,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.image.artifacts import Artifacts, fetch, load_artifacts
-from harness.image.base_disk import base_key, build_base_disk, load_definition
+from harness.image.base_definition import load_definition
+from harness.image.base_disk import base_key, build_base_disk
 from harness.image.content_key import content_key, file_sha256, folder_inputs
 from harness.image.engine import build_engine, engine_key, engine_version
 from harness.image.external_tool import find_tool
@@ -48,20 +49,21 @@ class Image:
     path: Path
     sha256: str
     flavor: str = UNKNOWN
+    base: str = UNKNOWN
     engine: str = UNKNOWN
     engine_version: str = UNKNOWN
     model: str = UNKNOWN
     key: str = UNKNOWN
 
 
-def build_image(flavor: str = "ci", accelerator: str = "auto") -> Image:
-    """The image of a flavor, from the cache when its inputs are unchanged.
+def build_image(flavor: str = "ci", accelerator: str = "auto", *, base: str = "") -> Image:
+    """The image of a flavor on a base ("": the flavor's first), from the cache when its inputs are unchanged.
 
     `accelerator` is auto, kvm or tcg; it only matters when there is something to build. Raises HarnessError
     when a tool, an artifact or disk space is missing, or a step of the build fails; what Packer and the guest
     said is then kept in the cache's images/failed/.
     """
-    chosen = load_flavor(flavor)
+    chosen = load_flavor(flavor, base=base)
     artifacts = load_artifacts()
     folder = images() / image_key(chosen, artifacts)
     path = folder / f"slm-copilot-{flavor}.qcow2"
@@ -119,7 +121,8 @@ def load_image(path: Path) -> Image:
     if facts.get("sha256") != sha256:
         return Image(path=path, sha256=sha256)
     known = {
-        name: str(facts.get(name, UNKNOWN)) for name in ("flavor", "engine", "engine_version", "model", "key")
+        name: str(facts.get(name, UNKNOWN))
+        for name in ("flavor", "base", "engine", "engine_version", "model", "key")
     }
     return Image(path=path, sha256=sha256, **known)
 
@@ -127,7 +130,7 @@ def load_image(path: Path) -> Image:
 def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path) -> None:
     sweep(images())
     require_free(images(), _BUILD_SPACE, "building the image")
-    with step(f"image of flavor {flavor.name}"):
+    with step(f"image of flavor {flavor.name} on {flavor.base}"):
         # What fails early should fail before the minutes of compiling.
         engine_accelerator = choose_accelerator(accelerator).name
         base = build_base_disk(load_definition(flavor.base))
@@ -173,6 +176,7 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
 def _baked_in(flavor: Flavor, artifacts: Artifacts, engine: Path, model: Path, key: str) -> dict[str, str]:
     return {
         "SLM_FLAVOR": flavor.name,
+        "SLM_BASE": flavor.base,
         "SLM_VERSION": appliance_version(),
         "SLM_ENGINE": flavor.engine,
         "SLM_ENGINE_VERSION": engine_version(engine),
@@ -192,6 +196,7 @@ def _write_sidecar(image: Path, flavor: Flavor, facts: dict[str, str], base: Pat
         "size": image.stat().st_size,
         "virtual_size": info["virtual-size"],
         "flavor": flavor.name,
+        "base": flavor.base,
         "version": facts["SLM_VERSION"],
         "engine": facts["SLM_ENGINE"],
         "engine_version": facts["SLM_ENGINE_VERSION"],

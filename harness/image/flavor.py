@@ -18,7 +18,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 @dataclass(frozen=True)
 class Flavor:
-    """One flavor. `model_artifact` is a name in artifacts.yaml, `provision` are scripts in their order."""
+    """One flavor on one of its bases. `model_artifact` is a name in artifacts.yaml, `provision` are scripts in
+    their order."""
 
     name: str
     base: str
@@ -39,8 +40,11 @@ def known_flavors(folder: Path = FLAVORS_FOLDER) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
 
 
-def load_flavor(name: str, folder: Path = FLAVORS_FOLDER) -> Flavor:
-    """Read a flavor. Raises HarnessError for a name that isn't known or a file that isn't complete."""
+def load_flavor(name: str, folder: Path = FLAVORS_FOLDER, *, base: str = "") -> Flavor:
+    """Read a flavor, on its first base or on the one that is named.
+
+    Raises HarnessError for a name that isn't known, a base it can't have or a file that isn't complete.
+    """
     path = folder / f"{name}.yaml"
     if not _NAME.fullmatch(name) or not path.is_file():
         raise HarnessError(
@@ -48,12 +52,18 @@ def load_flavor(name: str, folder: Path = FLAVORS_FOLDER) -> Flavor:
         )
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        model, provision = data["model"], data["provision"]
-        if not isinstance(provision, list) or not provision:
-            raise TypeError("provision must be a list of scripts")
+        model, provision, bases = data["model"], data["provision"], data["bases"]
+        for key, values in (("provision", provision), ("bases", bases)):
+            if not isinstance(values, list) or not values:
+                raise TypeError(f"{key} must be a list of names")
+        if base and base not in bases:
+            raise HarnessError(
+                f"flavor {name} is not made on base '{base}'",
+                hint=f"its bases: {', '.join(str(one) for one in bases)}",
+            )
         return Flavor(
             name=name,
-            base=str(data["base"]),
+            base=base or str(bases[0]),
             engine=str(data["engine"]),
             model_artifact=str(model["artifact"]),
             model_id=str(model["id"]),

@@ -35,6 +35,7 @@ class ImageFacts:
     engine: str
     engine_version: str
     model: str
+    base: str = ""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def _cell_text(text: str) -> str:
 def _image(results: Results) -> str:
     image = results.image
     engine = f"{image.engine} {image.engine_version}".strip()
-    facts = [f"flavor {image.flavor}" if image.flavor else "", engine, image.model]
+    flavor = f"flavor {image.flavor}" if image.flavor else ""
+    facts = [f"{flavor} on {image.base}" if flavor and image.base else flavor, engine, image.model]
     return ", ".join(fact for fact in facts if fact) or "contents unknown"
 
 

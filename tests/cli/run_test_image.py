@@ -16,6 +16,7 @@ image = SimpleNamespace(
     sha256="ab" * 32,
     flavor="ci",
     engine="llama-server",
+    base="fake-1",
     engine_version="1",
     model="small",
 )

@@ -19,7 +19,6 @@ from harness.errors import HarnessError
 from harness.image import artifacts as module
 from harness.image.artifacts import ARTIFACTS_YAML, Artifacts, fetch, fetch_all, load_artifacts
 from harness.image.download import DownloadSource
-from harness.locations import REPOSITORY
 
 MODEL = b"GGUF" + bytes(range(256)) * 64
 
@@ -124,12 +123,6 @@ def test_the_project_file_names_no_registry_host() -> None:
     text = ARTIFACTS_YAML.read_text()
     assert "://" not in text
     assert ".org" not in text
-
-
-def test_the_base_disk_names_no_suite_of_its_own() -> None:
-    # The engine is compiled for the suite of artifacts.yaml: a second place could put it into another one.
-    base = yaml.safe_load((REPOSITORY / "packer" / "base" / "debian-12.yaml").read_text())
-    assert "suite" not in base
 
 
 # --- what it must not be

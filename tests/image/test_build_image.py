@@ -63,7 +63,14 @@ def test_an_image_without_a_sidecar_is_an_image(image: Path) -> None:
 
 
 def test_a_sidecar_says_what_is_in_the_image(image: Path) -> None:
-    facts = {"flavor": "ci", "engine": "llama-server", "engine_version": "0.5", "model": "m", "key": "k"}
+    facts = {
+        "flavor": "ci",
+        "base": "debian-12",
+        "engine": "llama-server",
+        "engine_version": "0.5",
+        "model": "m",
+        "key": "k",
+    }
     write_sidecar(image, sha256=sha256(image), size=1, **facts)
     assert load_image(image) == Image(path=image, sha256=sha256(image), **facts)
 
@@ -225,6 +232,7 @@ def test_an_image_is_built_under_its_key_and_described(edges: Edges, cache: Path
         path=image.path,
         sha256=sha256(image.path),
         flavor="ci",
+        base="debian-12",
         engine="llama-server",
         engine_version="0.5.0-dev",
         model="smollm2-135m-instruct",
@@ -251,6 +259,14 @@ def test_what_is_baked_in_is_told_to_the_guest(edges: Edges) -> None:
     assert edges.facts["SLM_MODEL_FILE"] == "tiny.gguf"
     assert edges.facts["SLM_ENGINE_VERSION"] == "0.5.0-dev"
     assert edges.facts["SLM_MODEL_LICENSE"] == "Apache-2.0"
+
+
+def test_another_base_is_another_image(edges: Edges, cache: Path) -> None:
+    images = [build_image("ci"), build_image("ci", base="debian-13")]
+    assert [image.base for image in images] == ["debian-12", "debian-13"]
+    assert rooms(cache) == {image.key for image in images}
+    assert edges.facts["SLM_BASE"] == "debian-13"
+    assert edges.calls["run_packer"] == 2
 
 
 def test_an_unchanged_image_is_not_built_again(edges: Edges) -> None:

@@ -9,12 +9,12 @@ import yaml
 
 from harness.errors import HarnessError
 from harness.image.artifacts import load_artifacts
-from harness.image.base_disk import load_definition
+from harness.image.base_definition import load_base
 from harness.image.build_guest import load_settings
 from harness.image.flavor import Flavor, known_flavors, load_flavor
 
 GOOD = {
-    "base": "debian-12",
+    "bases": ["debian-12", "debian-13"],
     "engine": "llama-server",
     "model": {"artifact": "model-tiny", "id": "tiny-1b", "name": "Tiny 1B"},
     "provision": ["20-b.sh", "10-a.sh"],
@@ -43,8 +43,20 @@ def test_every_flavor_of_the_project_has_all_its_parts(name: str) -> None:
     flavor = load_flavor(name)
     artifacts = load_artifacts()
     assert flavor.model_artifact in {one.name for one in artifacts.for_flavor(name)}
-    assert load_definition(flavor.base).packages
+    assert load_base(flavor.base).packages
     assert load_settings(flavor).build_memory_mib >= 512
+
+
+def test_another_base_of_the_flavor_can_be_named(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert load_flavor("tiny", tmp_path, base="debian-13").base == "debian-13"
+
+
+def test_a_base_that_the_flavor_is_not_made_on_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    with pytest.raises(HarnessError, match="flavor tiny is not made on base 'ubuntu-24.04'") as caught:
+        load_flavor("tiny", tmp_path, base="ubuntu-24.04")
+    assert caught.value.hint == "its bases: debian-12, debian-13"
 
 
 def test_flavor_ci_is_known() -> None:
@@ -71,13 +83,15 @@ def test_an_unknown_name_is_told_with_the_known_ones(tmp_path: Path, name: str) 
     "data",
     [
         pytest.param("", id="empty"),
-        pytest.param("base: [debian-12\nengine: {", id="no-yaml"),
+        pytest.param("bases: [debian-12\nengine: {", id="no-yaml"),
         pytest.param("just text", id="text"),
         pytest.param("- a\n- b\n", id="list"),
         pytest.param({**GOOD, "model": "tiny"}, id="model-is-a-name"),
         pytest.param({**GOOD, "model": None}, id="model-is-empty"),
         pytest.param({**GOOD, "provision": []}, id="no-scripts"),
         pytest.param({**GOOD, "provision": "10-a.sh"}, id="scripts-are-text"),
+        pytest.param({**GOOD, "bases": "debian-12"}, id="bases-are-text"),
+        pytest.param({**GOOD, "bases": []}, id="no-base"),
         *[
             pytest.param({key: value for key, value in GOOD.items() if key != missing}, id=f"no-{missing}")
             for missing in GOOD

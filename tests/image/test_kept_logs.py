@@ -8,7 +8,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.image import base_disk
-from harness.image.base_disk import build_base_disk, load_definition
+from harness.image.base_definition import load_definition
+from harness.image.base_disk import build_base_disk
 from harness.image.kept_logs import keep_logs
 
 

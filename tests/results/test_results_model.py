@@ -28,12 +28,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 ADDED_LATER: dict[type, set[str]] = {
     model.Cell: {"suites", "conditions"},
+    model.ImageFacts: {"base"},
     model.Metric: {"labels", "samples", "outliers", "reason", "better", "formula"},
 }
 
 
 def test_a_file_from_before_the_benchmarks_is_read(tmp_path: Path) -> None:
     older = plain()
+    for name in ADDED_LATER[model.ImageFacts]:
+        del older["image"][name]
     for cell in older["cells"]:
         for name in ADDED_LATER[model.Cell]:
             del cell[name]
@@ -64,7 +67,7 @@ def test_the_design_names_are_there() -> None:
     written = plain()
     assert next(iter(written)) == "schema_version"
     assert {"schema_version", "verdict", "image", "host", "cells", "started", "wall_s"} <= set(written)
-    assert {"path", "sha256", "flavor", "engine", "engine_version", "model"} == set(written["image"])
+    assert {"path", "sha256", "flavor", "base", "engine", "engine_version", "model"} == set(written["image"])
     assert {"cpu", "cores", "ram_mib", "accelerator", "machine"} <= set(written["host"])
     cell = written["cells"][0]
     assert {"profile", "tls_mode", "machine", "verdict", "tests", "timings", "metrics"} <= set(cell)
