@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TestImageRequest:
-    """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own, on the flavor's first
-    base where `base` is "". `suites` (): all that suites/cells.yaml has by default. `cells` (): all of the
-    plan. `jobs` None: as many as the host has room for."""
+    """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own, on its first base where
+    `base` is "". `suites` (): all that suites/cells.yaml has by default. `cells` (): all of the plan. `jobs`
+    None: as many as the host has room for."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 

@@ -28,8 +28,8 @@ _LISTS = (
 
 @dataclass(frozen=True)
 class BaseDefinition:
-    """A base that is made here of a distribution's packages. `versions` are the beginnings of package versions
-    that this base stands for; a build that gets others fails."""
+    """A base that is made here of a distribution's packages. `versions` are the beginnings of those package
+    versions that this base stands for; a build that gets others fails."""
 
     name: str
     suite: str
@@ -50,8 +50,8 @@ class BaseDefinition:
 class CloudImage:
     """A base that its distribution publishes as a disk image; `artifact` is its name in artifacts.yaml.
 
-    `packages` are installed in the guest, from the distribution's own archive; `suite` and `versions` say what
-    it is, as for a BaseDefinition.
+    `packages` are installed in the guest, from the distribution's own archive, and `purge` are removed there;
+    `suite` and `versions` say what it is, as for a BaseDefinition.
     """
 
     name: str
@@ -88,7 +88,7 @@ def load_base(name: str = DEFAULT_BASE, folder: Path = BASE_FOLDER) -> Base:
 
 
 def load_definition(name: str = DEFAULT_BASE, folder: Path = BASE_FOLDER) -> BaseDefinition:
-    """Read a base that is made here. Raises HarnessError as load_base does, and for one that is downloaded."""
+    """Read a base that is made here. Raises HarnessError as load_base does, and for a published image."""
     base = load_base(name, folder)
     if not isinstance(base, BaseDefinition):
         raise HarnessError(f"base {name} is downloaded as it is, not made of packages here")

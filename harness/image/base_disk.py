@@ -178,8 +178,8 @@ def require_versions(definition: BaseDefinition, listing: str) -> None:
         version = have.partition(":")[2] or have
         if not re.match(rf"{re.escape(wanted)}(?![0-9])", version):
             raise HarnessError(
-                f"base {definition.name} stands for {package} {wanted}, and suite {definition.suite} has {have}",
-                hint=f"see whether the appliance runs with it, then correct packer/base/{definition.name}.yaml",
+                f"base {definition.name} stands for {package} {wanted}; suite {definition.suite} has {have}",
+                hint=f"see that the appliance runs with it, then correct packer/base/{definition.name}.yaml",
             )
 
 

@@ -18,8 +18,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 @dataclass(frozen=True)
 class Flavor:
-    """One flavor on one of its bases. `model_artifact` is a name in artifacts.yaml, `provision` are scripts in
-    their order."""
+    """One flavor on one of its bases. `model_artifact` is a name in artifacts.yaml, `provision` are scripts
+    in their order."""
 
     name: str
     base: str
