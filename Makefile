@@ -13,6 +13,7 @@ BASE        ?=
 KEEP        ?= never
 IMAGE       ?=
 TESTS       ?=
+RESULTS     ?=
 A           ?=
 B           ?=
 THRESHOLD   ?= 5
@@ -22,14 +23,14 @@ PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
 TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD RESULTS
 
 BIN   := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test fetch image test-image bench bench-compare shell size-host report clean
+.PHONY: help setup lint test fetch image test-image bench bench-compare shell size-host report gate clean
 
 help: ## list targets and variables
 	@printf 'targets:\n'
@@ -48,6 +49,7 @@ help: ## list targets and variables
 	  'FLAVOR=ci               what is baked into the image' \
 	  'BASE=                   the distribution it is made on: debian-12, debian-13 (flavor ci)' \
 	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
+	  'RESULTS=                gate, release: these results.json or folders of runs instead of all in reports/' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
 	  'A= B= THRESHOLD=5       bench-compare: two results.json or qcow2 images, percent that may differ' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
@@ -96,6 +98,9 @@ size-host: setup ## tell how fast this machine would be with MODEL, before it is
 
 report: setup ## draw the reports of the latest run again
 	@$(BIN)/slm report
+
+gate: setup ## may this image be released? PASS, FAIL or INCONCLUSIVE by gate.yaml and its results
+	@exec $(BIN)/slm gate --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --results "$$RESULTS"
 
 clean: ## remove the virtual environment, run folders and tool caches; the cache folder of images stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build ./*.egg-info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _bench_compare(add("bench-compare", "hold two runs of the benchmarks, or two images, against each other"))
     _size_host(add("size-host", "tell how fast this machine would be with a model, before it is downloaded"))
     _report(add("report", "draw the reports of a results.json again"))
+    _gate(add("gate", "tell whether an image's results allow its release"))
     return top
 
 
@@ -196,6 +198,41 @@ def _report(command: argparse.ArgumentParser) -> None:
     )
 
 
+GATE_EXIT_CODES = """\
+exit codes:
+  0    PASS: every requirement of gate.yaml is met by results that count
+  1    FAIL: something that can be believed speaks against the image
+  2    no image, no results of it, or something that can't be read
+  3    INCONCLUSIVE: too little that can be believed speaks for it
+"""
+
+
+def _gate(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = GATE_EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    _judged_image(command)
+
+
+def _judged_image(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--image",
+        type=_optional_path,
+        metavar="PATH",
+        help="the qcow2 (default: what the results judged, else the flavor's image in the cache)",
+    )
+    _flavor(command)
+    _base(command)
+    command.add_argument(
+        "--results",
+        type=_paths,
+        default=(),
+        metavar="PATHS",
+        help="results.json files or folders of runs, by blanks (default: all runs in the folder of reports)",
+    )
+    command.add_argument(
+        "--rules", type=_optional_path, metavar="YAML", help="what is required (default: gate.yaml)"
+    )
+
+
 def _which_image(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--image", type=_optional_path, metavar="PATH", help="judge this qcow2 instead of building one"
@@ -281,6 +318,13 @@ def _jobs(text: str) -> int | None:
 def _optional_path(text: str) -> Path | None:
     """An empty value is no value: `make test-image IMAGE=` asks for the default."""
     return Path(text).expanduser().absolute() if text else None
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    try:
+        return tuple(Path(word).expanduser().absolute() for word in shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def _percent(text: str) -> float:

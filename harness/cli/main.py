@@ -149,6 +149,22 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def gate(arguments: argparse.Namespace) -> int:
+    """`slm gate`: may this image be released?"""
+    from harness.cli.gate import GateRequest, run
+    from harness.gate.rules import GATE_FILE
+
+    return run(
+        GateRequest(
+            image=arguments.image,
+            flavor=arguments.flavor,
+            base=arguments.base,
+            results=arguments.results,
+            rules=arguments.rules or GATE_FILE,
+        )
+    )
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fetch": fetch,
     "engine": engine,
@@ -159,6 +175,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench-compare": bench_compare,
     "size-host": size_host,
     "report": report,
+    "gate": gate,
 }
 
 

@@ -24,6 +24,7 @@ from harness.image.flavor import Flavor, load_flavor
 from harness.image.kept_logs import keep_logs
 from harness.image.leftovers import FAILED, MAKING_PREFIX, sweep
 from harness.image.packer import PROVISION_SCRIPT, TEMPLATE, TEMPLATE_BOOTED, run_packer
+from harness.image.parts import parts_of
 from harness.image.staging import APPLIANCE, PROVISION, write_staging_iso
 from harness.locations import GIB, REPOSITORY, images, require_free
 from harness.locking import exclusive
@@ -166,7 +167,7 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                 result = work / "result"
                 result.mkdir()
                 final = built.rename(result / built.name)
-                _write_sidecar(final, flavor, facts, base)
+                _write_sidecar(final, flavor, facts, base, parts_of(flavor, artifacts))
                 shutil.copy(work / "packer.log", result)
                 shutil.copy(base.parent / "packages.txt", result)
             shutil.rmtree(folder, ignore_errors=True)
@@ -188,7 +189,9 @@ def _baked_in(flavor: Flavor, artifacts: Artifacts, engine: Path, model: Path, k
     }
 
 
-def _write_sidecar(image: Path, flavor: Flavor, facts: dict[str, str], base: Path) -> None:
+def _write_sidecar(
+    image: Path, flavor: Flavor, facts: dict[str, str], base: Path, parts: list[dict[str, str]]
+) -> None:
     info = _qemu_img_info(image)
     data = {
         "file": image.name,
@@ -205,6 +208,7 @@ def _write_sidecar(image: Path, flavor: Flavor, facts: dict[str, str], base: Pat
         "key": facts["SLM_BUILD_ID"],
         "base_key": base.parent.name,
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parts": parts,
     }
     (image.parent / SIDECAR).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 

@@ -186,6 +186,15 @@ class RunTimings:
 
 
 @dataclass(frozen=True)
+class Seal:
+    """Digests that harness.results.seal makes and checks. `sha256`: of the results' content without the seal,
+    and of `files`: sha256 by path relative to the folder of `results.json`."""
+
+    sha256: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Results:
     """One run. `started` is UTC in ISO 8601; `wall_s` seconds; `commit` the checkout's git commit or ""."""
 
@@ -204,6 +213,7 @@ class Results:
     commit: str
     command: str
     schema_version: int = field(default=SCHEMA_VERSION)
+    seal: Seal | None = None
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -221,6 +231,7 @@ def from_json(plain: Mapping[str, Any]) -> Results:
     fields["timings"] = RunTimings(**plain["timings"])
     fields["suites"] = tuple(plain["suites"])
     fields["cells"] = tuple(_cell(one) for one in plain["cells"])
+    fields["seal"] = Seal(**plain["seal"]) if plain.get("seal") else None
     return Results(**fields)
 
 

@@ -9,6 +9,7 @@ from harness.results.folder import point_latest_at
 from harness.results.junit import junit_xml
 from harness.results.model import Results, write_results, write_whole
 from harness.results.report import report_html
+from harness.results.seal import JUNIT_FILE, sealed
 from harness.results.summary import summary_markdown
 
 RESULTS_FILE = "results.json"
@@ -25,11 +26,12 @@ class Published:
 
 
 def publish(results: Results, folder: Path, *, latest: bool = True) -> Published:
-    """Write results.json, junit.xml, report.html and summary.md, and point `latest` at the folder.
+    """Seal the results, write results.json, junit.xml, report.html and summary.md, and point `latest` at the
+    folder.
 
     Raises HarnessError when the disk refuses.
     """
-    write_results(results, folder / RESULTS_FILE)
+    write_results(sealed(results, folder, junit_xml(results)), folder / RESULTS_FILE)
     published = render(results, folder)
     if latest:
         point_latest_at(folder)
@@ -39,7 +41,7 @@ def publish(results: Results, folder: Path, *, latest: bool = True) -> Published
 def render(results: Results, folder: Path) -> Published:
     """Write what is drawn from the results, but not the results themselves."""
     published = Published(
-        folder / RESULTS_FILE, folder / "junit.xml", folder / "report.html", folder / "summary.md"
+        folder / RESULTS_FILE, folder / JUNIT_FILE, folder / "report.html", folder / "summary.md"
     )
     write_whole(published.junit, junit_xml(results))
     write_whole(published.report, report_html(results))

@@ -19,6 +19,7 @@ from harness.image.artifacts import load_artifacts
 from harness.image.build import SIDECAR, UNKNOWN, Image, build_image, image_key, load_image
 from harness.image.flavor import load_flavor
 from harness.image.leftovers import MAKING_PREFIX
+from harness.image.parts import parts_of
 
 CLUSTER = 64 * 1024
 
@@ -244,6 +245,9 @@ def test_an_image_is_built_under_its_key_and_described(edges: Edges, cache: Path
     assert sidecar["size"] == image.path.stat().st_size
     assert sidecar["virtual_size"] == CLUSTER
     assert (sidecar["base_key"], sidecar["model_file"]) == ("basekey", "tiny.gguf")
+    assert sidecar["parts"] == parts_of(load_flavor("ci"), load_artifacts())
+    model = next(part for part in sidecar["parts"] if part["role"] == "model")
+    assert model["sha256"] == load_artifacts().download("model-smollm2").wanted.sha256
     assert {path.name for path in image.path.parent.iterdir()} == {
         "slm-copilot-ci.qcow2",
         SIDECAR,

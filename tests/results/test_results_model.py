@@ -27,6 +27,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 ADDED_LATER: dict[type, set[str]] = {
+    model.Results: {"seal"},
     model.Cell: {"suites", "conditions"},
     model.ImageFacts: {"base"},
     model.Metric: {"labels", "samples", "outliers", "reason", "better", "formula"},
@@ -89,6 +90,7 @@ def test_the_design_names_are_there() -> None:
         ("cell_timings", model.CellTimings),
         ("metric", model.Metric),
         ("check", model.Check),
+        ("seal", model.Seal),
         (None, model.Results),
     ],
 )
