@@ -10,6 +10,7 @@ CELLS       ?=
 JOBS        ?= auto
 FLAVOR      ?= ci
 BASE        ?=
+ENGINE      ?=
 KEEP        ?= never
 IMAGE       ?=
 TESTS       ?=
@@ -23,7 +24,7 @@ PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
 TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD RESULTS
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE ENGINE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD RESULTS
 
 BIN   := .venv/bin
 SHELL := bash
@@ -48,6 +49,7 @@ help: ## list targets and variables
 	  'IMAGE=                  judge this qcow2 instead of building one' \
 	  'FLAVOR=ci               what is baked into the image' \
 	  'BASE=                   the distribution it is made on: debian-12, debian-13 (flavor ci)' \
+	  'ENGINE=                 its engine: llama-server, localai (docs/localai.md); default: the flavor says' \
 	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
 	  'RESULTS=                gate, release: these results.json or folders of runs instead of all in reports/' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
@@ -70,19 +72,19 @@ test: setup ## the fast tests: no VM, a minute or two
 	exit "$$status"
 
 fetch: setup ## download and verify everything the image is made of
-	@$(BIN)/slm fetch --flavor "$$FLAVOR"
+	@$(BIN)/slm fetch --flavor "$$FLAVOR" --engine "$$ENGINE"
 
 image: setup ## build the image, or find it in the cache
-	@$(BIN)/slm image --flavor "$$FLAVOR" --base "$$BASE" --accelerator "$$ACCELERATOR"
+	@$(BIN)/slm image --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" --accelerator "$$ACCELERATOR"
 
 test-image: setup ## the main job: build the image, boot it, prove it over HTTPS, report
-	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" \
+	@exec $(BIN)/slm test-image --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" \
 	  --profiles "$$PROFILES" --tls-modes "$$TLS_MODES" --machine "$$MACHINE" \
 	  --accelerator "$$ACCELERATOR" --suites "$$SUITES" --cells "$$CELLS" --jobs "$$JOBS" \
 	  --tests "$$TESTS" --keep "$$KEEP"
 
 bench: setup ## tokens per second of the profiles, and what the appliance itself costs
-	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" \
+	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" \
 	  --profiles "$$PROFILES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --tests "$$TESTS"
 
 bench-compare: setup ## hold run B of the benchmarks against run A, or image B against image A
@@ -90,7 +92,7 @@ bench-compare: setup ## hold run B of the benchmarks against run A, or image B a
 	  --accelerator "$$ACCELERATOR" "$$A" "$$B"
 
 shell: setup ## boot a cell and log in over SSH
-	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" \
+	@exec $(BIN)/slm shell --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" \
 	  --profile "$$PROFILE" --tls-mode "$$TLS_MODE" --machine "$$MACHINE" --accelerator "$$ACCELERATOR"
 
 size-host: setup ## tell how fast this machine would be with MODEL, before it is downloaded

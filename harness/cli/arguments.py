@@ -243,6 +243,9 @@ def _which_image(command: argparse.ArgumentParser) -> None:
 
 def _flavor(command: argparse.ArgumentParser) -> None:
     command.add_argument("--flavor", default="ci", metavar="NAME", help="what is baked in (default: ci)")
+    command.add_argument(
+        "--engine", default="", metavar="NAME", help="engine of the image (default: the flavor's own)"
+    )
 
 
 def _base(command: argparse.ArgumentParser) -> None:

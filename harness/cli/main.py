@@ -18,14 +18,12 @@ from harness.results.verdict import EXIT_INTERRUPTED
 
 def fetch(arguments: argparse.Namespace) -> int:
     """`slm fetch`: every artifact is in the cache, verified."""
-    from harness.image import artifacts
+    from harness.image.provenance import obtain_all
 
-    if arguments.names:
-        paths = {name: artifacts.fetch(name) for name in arguments.names}
-    else:
-        paths = artifacts.fetch_all(arguments.flavor)
-    for name, path in paths.items():
-        terminal.say(f"{name}: {path}")
+    for part in obtain_all(arguments.flavor, arguments.engine, names=arguments.names):
+        terminal.say(f"{part.name}: {part.path}")
+        if not part.pinned:
+            terminal.say(f"  {part.note}", "yellow")
     return 0
 
 
@@ -42,7 +40,9 @@ def image(arguments: argparse.Namespace) -> int:
     from harness.image.build import build_image
 
     with terminal.step(f"Get the image of flavor {arguments.flavor}"):
-        built = build_image(arguments.flavor, arguments.accelerator, base=arguments.base)
+        built = build_image(
+            arguments.flavor, arguments.accelerator, base=arguments.base, engine=arguments.engine
+        )
     terminal.say(f"image   {built.path}")
     terminal.say(f"sha256  {built.sha256}")
     return 0
@@ -57,6 +57,7 @@ def test_image(arguments: argparse.Namespace) -> int:
             image=arguments.image,
             flavor=arguments.flavor,
             base=arguments.base,
+            engine=arguments.engine,
             profiles=arguments.profiles,
             tls_modes=arguments.tls_modes,
             machine=arguments.machine,
@@ -80,6 +81,7 @@ def bench(arguments: argparse.Namespace) -> int:
             image=arguments.image,
             flavor=arguments.flavor,
             base=arguments.base,
+            engine=arguments.engine,
             profiles=arguments.profiles,
             tls_modes=("selfsigned",),
             machine=arguments.machine,
@@ -102,6 +104,7 @@ def shell(arguments: argparse.Namespace) -> int:
             image=arguments.image,
             flavor=arguments.flavor,
             base=arguments.base,
+            engine=arguments.engine,
             profile=arguments.profile,
             tls_mode=arguments.tls_mode,
             machine=arguments.machine,

@@ -26,6 +26,7 @@ class ShellRequest:
     image: Path | None = None
     flavor: str = "ci"
     base: str = ""
+    engine: str = ""
     profile: str = "ci"
     tls_mode: str = "selfsigned"
     machine: str = "qemu"
@@ -45,7 +46,11 @@ def run(request: ShellRequest) -> int:
     profile = find_profile(request.profile)
     image = get_image(
         TestImageRequest(
-            image=request.image, flavor=request.flavor, base=request.base, accelerator=request.accelerator
+            image=request.image,
+            flavor=request.flavor,
+            base=request.base,
+            engine=request.engine,
+            accelerator=request.accelerator,
         )
     )
     cell = CellRequest(

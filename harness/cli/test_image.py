@@ -37,15 +37,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TestImageRequest:
-    """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own, on its first base where
-    `base` is "". `suites` (): all that suites/cells.yaml has by default. `cells` (): all of the plan. `jobs`
-    None: as many as the host has room for."""
+    """What `slm test-image` was asked for. `image` None: build (or find) the flavor's own, on its first base
+    where `base` is "" and with its own engine where `engine` is "". `suites` (): all that suites/cells.yaml
+    has by default. `cells` (): all of the plan. `jobs` None: as many as the host has room for."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     image: Path | None = None
     flavor: str = "ci"
     base: str = ""
+    engine: str = ""
     profiles: tuple[str, ...] = ("ci",)
     tls_modes: tuple[str, ...] = TLS_MODES
     machine: str = "qemu"
@@ -151,7 +152,7 @@ def get_image(request: TestImageRequest) -> Image:
         with terminal.step(f"Look at the image {request.image.name}"):
             return load_image(request.image)
     with terminal.step(f"Get the image of flavor {request.flavor}"):
-        return build_image(request.flavor, request.accelerator, base=request.base)
+        return build_image(request.flavor, request.accelerator, base=request.base, engine=request.engine)
 
 
 def choose(request: TestImageRequest) -> ChosenAccelerator:
@@ -226,7 +227,16 @@ def cell_command(request: TestImageRequest, image: Image, cell: str) -> str:
     other cells of its run (the first TLS mode has a suite whole), so the run is asked for, and one of its
     cells."""
     return run_command(
-        replace(request, image=image.path, flavor="ci", base="", cells=(cell,), jobs=None, selection="")
+        replace(
+            request,
+            image=image.path,
+            flavor="ci",
+            base="",
+            engine="",
+            cells=(cell,),
+            jobs=None,
+            selection="",
+        )
     )
 
 
@@ -237,6 +247,7 @@ def run_command(request: TestImageRequest) -> str:
         "IMAGE": str(request.image or ""),
         "FLAVOR": request.flavor if request.flavor != default.flavor else "",
         "BASE": request.base,
+        "ENGINE": request.engine,
         "PROFILES": " ".join(request.profiles) if request.profiles != default.profiles else "",
         "TLS_MODES": " ".join(request.tls_modes) if request.tls_modes != default.tls_modes else "",
         "MACHINE": request.machine if request.machine != default.machine else "",
@@ -330,6 +341,7 @@ def image_facts(image: Image | None) -> ImageFacts:
         engine=image.engine,
         engine_version=image.engine_version,
         model=image.model,
+        unpinned=image.unpinned,
     )
 
 

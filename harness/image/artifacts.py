@@ -26,6 +26,7 @@ _T = TypeVar("_T", str, int)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _PACKAGE = re.compile(r"(?P<project>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)")
+_IMAGE = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})")
 _MODULE_PATH = re.compile(r"[a-z0-9.-]+(/[A-Za-z0-9._-]+)+")
 
 
@@ -39,7 +40,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Download:
-    """One file that is downloaded. Exactly one of `package` (PROJECT==VERSION) and `url` is not empty."""
+    """One file that is downloaded or placed by hand. Exactly one of `package` (PROJECT==VERSION), `url` and
+    `image` (REGISTRY/NAME:TAG) is not empty.
+
+    Where nobody has vouched for it `expected` has size 0 and sha256 "". `checksums` names another download, a
+    list of sha256 sums in which it may be looked up; `image_id` is the sha256 of an image's configuration.
+    An `optional` one may be missing. `engines` () is all of them.
+    """
 
     name: str
     version: str
@@ -50,6 +57,21 @@ class Download:
     package: str = ""
     url: str = ""
     member: Member | None = None
+    image: str = ""
+    image_id: str = ""
+    checksums: str = ""
+    engines: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """True when artifacts.yaml itself has the file's hash."""
+        return bool(self.image_id if self.image else self.expected.sha256)
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        return self.package or self.url or self.image
 
     @property
     def wanted(self) -> Expected:
@@ -94,9 +116,14 @@ class Artifacts:
             )
         return self.downloads[name]
 
-    def for_flavor(self, flavor: str) -> tuple[Download, ...]:
-        """The downloads that an image of this flavor needs, in the order of the file."""
-        return tuple(one for one in self.downloads.values() if flavor in one.flavors)
+    def for_flavor(self, flavor: str, engine: str = "") -> tuple[Download, ...]:
+        """The downloads that an image of this flavor needs with this engine ("": with any), in the order of
+        the file."""
+        return tuple(
+            one
+            for one in self.downloads.values()
+            if flavor in one.flavors and (not engine or not one.engines or engine in one.engines)
+        )
 
 
 def load_artifacts(path: Path = ARTIFACTS_YAML) -> Artifacts:
@@ -113,12 +140,16 @@ def load_artifacts(path: Path = ARTIFACTS_YAML) -> Artifacts:
         raise top.wrong("schema", "must be 1")
     found = {name: _download(name, entry) for name, entry in top.entries("downloads")}
     _refuse_twins(found.values())
+    for one in found.values():
+        if one.checksums and one.checksums not in found:
+            raise HarnessError(f"{path.name}: downloads: {one.name}: checksums names no entry of this file")
     modules = {name: _module(name, entry) for name, entry in top.entries("modules")}
     return Artifacts(downloads=found, system=_system(top.entry("system")), modules=modules)
 
 
 def fetch(name: str, artifacts: Artifacts | None = None) -> Path:
     """The verified file of a download, from the cache or fetched now; its archive's member where it has one.
+    For one that has its hash in artifacts.yaml; the others are provenance.py's.
 
     Raises HarnessError when the file can't be had or is not what artifacts.yaml says. Nothing half-written is
     left in the cache; a wrong file that was there before is left alone, because someone may have placed it.
@@ -126,14 +157,16 @@ def fetch(name: str, artifacts: Artifacts | None = None) -> Path:
     return _fetch((artifacts or load_artifacts()).download(name))
 
 
-def fetch_all(flavor: str = "ci", artifacts: Artifacts | None = None) -> dict[str, Path]:
-    """All verified files of a flavor by their name in artifacts.yaml. Raises HarnessError as fetch does.
+def fetch_all(flavor: str = "ci", artifacts: Artifacts | None = None, engine: str = "") -> dict[str, Path]:
+    """All verified files of a flavor by their name in artifacts.yaml, but for those that it has no hash of
+    (provenance.py's). `engine` "" is every engine. Raises HarnessError as fetch does.
 
     Offline (SLM_OFFLINE=1) the error lists every missing file, so that one visit to the outside is enough.
     """
-    wanted = (artifacts or load_artifacts()).for_flavor(flavor)
-    if not wanted:
+    found = (artifacts or load_artifacts()).for_flavor(flavor, engine)
+    if not found:
         raise HarnessError(f"artifacts.yaml has no downloads for flavor '{flavor}'")
+    wanted = [one for one in found if one.is_vouched_for and not one.image]
     if is_offline():
         missing = [one for one in wanted if cached(one.wanted) is None and cached(one.expected) is None]
         if missing:
@@ -183,8 +216,7 @@ def _unpack(archive: Path, member: Member) -> Path:
 def _offline(missing: Iterable[Download]) -> HarnessError:
     folder = downloads()
     files = "; ".join(
-        f"{one.expected.file} ({one.expected.size} bytes, sha256 {one.expected.sha256}, "
-        f"from {one.package or one.url})"
+        f"{one.expected.file} ({one.expected.size} bytes, sha256 {one.expected.sha256}, from {one.origin})"
         for one in missing
     )
     return HarnessError(
@@ -194,8 +226,11 @@ def _offline(missing: Iterable[Download]) -> HarnessError:
 
 
 def _download(name: str, entry: _Entry) -> Download:
-    common = ("kind", "file", "version", "size", "sha256", "licence", "what", "flavors", "member")
+    common: tuple[str, ...] = ("kind", "file", "version", "licence", "what", "flavors", "engines", "optional")
     kind = entry.get("kind", str)
+    version = entry.get("version", str)
+    if kind != "image":
+        common = (*common, "size", "sha256", "member", "checksums")
     if kind == "package":
         entry.known_keys(*common, "registry", "package")
         if entry.get("registry", str) != "pypi":
@@ -206,28 +241,60 @@ def _download(name: str, entry: _Entry) -> Download:
         entry.known_keys(*common, "url")
         if not entry.get("url", str).startswith("https://"):
             raise entry.wrong("url", "must start with https://")
+    elif kind == "image":
+        entry.known_keys(*common, "image", "image_id")
+        _check_image(entry, version)
     else:
-        raise entry.wrong("kind", "must be package or url")
+        raise entry.wrong("kind", "must be package, url or image")
     inner = entry.entry("member") if "member" in entry.data else None
     if inner is not None:
         inner.known_keys("path", "file", "size", "sha256")
     return Download(
         name=name,
-        version=entry.get("version", str),
+        version=version,
         licence=entry.get("licence", str),
         what=entry.get("what", str),
         flavors=entry.names("flavors"),
-        expected=_expected(entry),
+        expected=_expected(entry, version, unknown_may_be=kind != "package"),
         package=entry.get("package", str) if kind == "package" else "",
-        url=entry.get("url", str) if kind == "url" else "",
+        url=entry.versioned("url", version) if kind == "url" else "",
+        image=entry.versioned("image", version) if kind == "image" else "",
+        image_id=_known(entry.get("image_id", str)) if kind == "image" else "",
+        checksums=entry.get("checksums", str) if "checksums" in entry.data else "",
+        engines=entry.names("engines") if "engines" in entry.data else (),
+        optional=entry.data.get("optional", False) is True,
         member=Member(inner.get("path", str), _expected(inner)) if inner else None,
     )
 
 
-def _expected(entry: _Entry) -> Expected:
-    file, size, sha256 = entry.get("file", str), entry.get("size", int), entry.get("sha256", str)
+UNKNOWN = "unknown"
+"""What stands in artifacts.yaml in the place of a hash that nobody has vouched for."""
+
+
+def _known(text: str) -> str:
+    return "" if text == UNKNOWN else text.removeprefix("sha256:")
+
+
+def _check_image(entry: _Entry, version: str) -> None:
+    match = _IMAGE.fullmatch(entry.versioned("image", version))
+    if match is None:
+        raise entry.wrong("image", "must be REGISTRY/NAME:TAG")
+    if version not in match["tag"]:
+        raise entry.wrong("image", "must have the version in its tag: a tag that moves is no version")
+    image_id = _known(entry.get("image_id", str))
+    if image_id and not _SHA256.fullmatch(image_id):
+        raise entry.wrong("image_id", f"must be sha256: and 64 lower-case hexadecimal digits, or {UNKNOWN}")
+
+
+def _expected(entry: _Entry, version: str = "", *, unknown_may_be: bool = False) -> Expected:
+    file = entry.versioned("file", version)
     if not _FILE_NAME.fullmatch(file):
         raise entry.wrong("file", "must be a plain file name")
+    if entry.data.get("kind") == "image" or (
+        unknown_may_be and entry.data.get("size") == entry.data.get("sha256") == UNKNOWN
+    ):
+        return Expected(file, 0, "")
+    size, sha256 = entry.get("size", int), entry.get("sha256", str)
     if size <= 0:
         raise entry.wrong("size", "must be the number of bytes, more than 0")
     if not _SHA256.fullmatch(sha256):
@@ -286,6 +353,10 @@ class _Entry:
         if type(value) is not kind or value == "":
             raise self.wrong(key, f"is missing or not {'a text' if kind is str else 'a whole number'}")
         return value
+
+    def versioned(self, key: str, version: str) -> str:
+        """The text with `{version}` filled in."""
+        return self.get(key, str).replace("{version}", version)
 
     def entry(self, key: str) -> _Entry:
         return _Entry(f"{self.where}: {key}", self.data.get(key))

@@ -18,13 +18,15 @@ from harness.image.artifacts import Artifacts, fetch, load_artifacts
 from harness.image.base_definition import load_definition
 from harness.image.base_disk import base_key, build_base_disk
 from harness.image.content_key import content_key, file_sha256, folder_inputs
-from harness.image.engine import build_engine, engine_key, engine_version
+from harness.image.engine import engine_version
+from harness.image.engine_source import engine_source
 from harness.image.external_tool import find_tool
-from harness.image.flavor import Flavor, load_flavor
+from harness.image.flavor import Flavor, load_flavor, with_engine
 from harness.image.kept_logs import keep_logs
 from harness.image.leftovers import FAILED, MAKING_PREFIX, sweep
 from harness.image.packer import PROVISION_SCRIPT, TEMPLATE, TEMPLATE_BOOTED, run_packer
 from harness.image.parts import parts_of
+from harness.image.provenance import Part
 from harness.image.staging import APPLIANCE, PROVISION, write_staging_iso
 from harness.locations import GIB, REPOSITORY, images, require_free
 from harness.locking import exclusive
@@ -55,17 +57,21 @@ class Image:
     engine_version: str = UNKNOWN
     model: str = UNKNOWN
     key: str = UNKNOWN
+    unpinned: tuple[str, ...] = ()
+    """Parts that artifacts.yaml has no hash of, each as `FILE sha256:HASH`."""
 
 
-def build_image(flavor: str = "ci", accelerator: str = "auto", *, base: str = "") -> Image:
-    """The image of a flavor on a base ("": the flavor's first), from the cache when its inputs are unchanged.
+def build_image(flavor: str = "ci", accelerator: str = "auto", *, base: str = "", engine: str = "") -> Image:
+    """The image of a flavor on a base and with an engine ("": the flavor's first base, its own engine), from
+    the cache when its inputs are unchanged.
 
     `accelerator` is auto, kvm or tcg; it only matters when there is something to build. Raises HarnessError
     when a tool, an artifact or disk space is missing, or a step of the build fails; what Packer and the guest
     said is then kept in the cache's images/failed/.
     """
-    chosen = load_flavor(flavor, base=base)
+    chosen = with_engine(load_flavor(flavor, base=base), engine)
     artifacts = load_artifacts()
+    engine_source(chosen.engine).check(chosen, artifacts)
     folder = images() / image_key(chosen, artifacts)
     path = folder / f"slm-copilot-{flavor}.qcow2"
 
@@ -87,7 +93,7 @@ def image_key(flavor: Flavor, artifacts: Artifacts) -> str:
             "flavor": repr(flavor),
             "version": appliance_version(),
             "base": base_key(load_definition(flavor.base)),
-            "engine": engine_key(artifacts),
+            "engine": engine_source(flavor.engine).key(artifacts),
             "model": artifacts.download(flavor.model_artifact).wanted.sha256,
             "packer": artifacts.modules["packer"].version,
             "packer-plugin-qemu": artifacts.modules["packer-plugin-qemu"].version,
@@ -125,7 +131,8 @@ def load_image(path: Path) -> Image:
         name: str(facts.get(name, UNKNOWN))
         for name in ("flavor", "base", "engine", "engine_version", "model", "key")
     }
-    return Image(path=path, sha256=sha256, **known)
+    unpinned = facts.get("unpinned", [])
+    return Image(path=path, sha256=sha256, **known, unpinned=tuple(str(one) for one in unpinned))
 
 
 def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path) -> None:
@@ -136,7 +143,8 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
         engine_accelerator = choose_accelerator(accelerator).name
         base = build_base_disk(load_definition(flavor.base))
         model = fetch(flavor.model_artifact, artifacts)
-        engine = build_engine(artifacts)
+        engine = engine_source(flavor.engine).build(artifacts)
+        engine_parts = engine_source(flavor.engine).parts(artifacts)
         with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=images()) as made:
             work = Path(made)
             facts = _baked_in(flavor, artifacts, engine, model, folder.name)
@@ -167,7 +175,7 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                 result = work / "result"
                 result.mkdir()
                 final = built.rename(result / built.name)
-                _write_sidecar(final, flavor, facts, base, parts_of(flavor, artifacts))
+                _write_sidecar(final, flavor, facts, base, engine_parts, artifacts)
                 shutil.copy(work / "packer.log", result)
                 shutil.copy(base.parent / "packages.txt", result)
             shutil.rmtree(folder, ignore_errors=True)
@@ -185,12 +193,18 @@ def _baked_in(flavor: Flavor, artifacts: Artifacts, engine: Path, model: Path, k
         "SLM_MODEL_FILE": model.name,
         "SLM_MODEL_NAME": flavor.model_name,
         "SLM_MODEL_LICENSE": artifacts.download(flavor.model_artifact).licence,
+        "SLM_MODEL_TOOL_CALLS": flavor.model_tool_calls,
         "SLM_BUILD_ID": key,
     }
 
 
 def _write_sidecar(
-    image: Path, flavor: Flavor, facts: dict[str, str], base: Path, parts: list[dict[str, str]]
+    image: Path,
+    flavor: Flavor,
+    facts: dict[str, str],
+    base: Path,
+    engine_parts: tuple[Part, ...],
+    artifacts: Artifacts,
 ) -> None:
     info = _qemu_img_info(image)
     data = {
@@ -207,8 +221,9 @@ def _write_sidecar(
         "model_file": facts["SLM_MODEL_FILE"],
         "key": facts["SLM_BUILD_ID"],
         "base_key": base.parent.name,
+        "unpinned": [part.label for part in engine_parts if not part.pinned],
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parts": parts,
+        "parts": parts_of(flavor, artifacts, engine_parts),
     }
     (image.parent / SIDECAR).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 

@@ -15,13 +15,18 @@ _NOT_INPUTS = ("__pycache__",)
 
 def content_key(inputs: Mapping[str, str]) -> str:
     """The key of a set of named inputs: sha256 over names and values, independent of their order."""
+    return folder_sha256(inputs)[:KEY_LENGTH]
+
+
+def folder_sha256(inputs: Mapping[str, str]) -> str:
+    """sha256 over names and values, in hexadecimal: what content_key is the beginning of."""
     digest = hashlib.sha256()
     for name in sorted(inputs):
         for part in (name, inputs[name]):
             raw = part.encode()
             # Lengths in front: no two different sets of inputs give the same bytes.
             digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()[:KEY_LENGTH]
+    return digest.hexdigest()
 
 
 def folder_inputs(path: Path, name: str, *, leave_out: tuple[str, ...] = ()) -> dict[str, str]:

@@ -122,6 +122,38 @@ def fetch_file(expected: Expected, find_source: Callable[[], DownloadSource]) ->
     return expected.path
 
 
+def local_sha256(path: Path) -> str:
+    """The sha256 of a file that somebody placed in the cache; remembered until its size, time or inode
+    change."""
+    seen = _fingerprint(path, Expected(path.name, 0, ""))
+    remembered = path.with_name(f".{path.name}.sha256")
+    with contextlib.suppress(OSError):
+        known, _, digest = remembered.read_text().partition("\n")
+        if known == seen and digest:
+            return digest
+    with step(f"hash {path.name} ({path.stat().st_size / MIB:,.0f} MiB)") as hashing:
+        digest = _sha256(path, hashing)
+    with contextlib.suppress(OSError):
+        remembered.write_text(f"{seen}\n{digest}")
+    return digest
+
+
+def announced_size(source: DownloadSource) -> int:
+    """The bytes that a server says a file has. Raises HarnessError when it doesn't say."""
+    shown = without_credentials(source.url)
+    try:
+        with httpx.Client(
+            verify=_trust(source.certificates), timeout=_TIMEOUT, follow_redirects=True
+        ) as client:
+            answer = client.head(source.url, headers={"Accept-Encoding": "identity"})
+    except httpx.TransportError as error:
+        raise HarnessError(f"{shown} can't be reached: {without_credentials(str(error))}") from error
+    length = answer.headers.get("Content-Length", "")
+    if answer.status_code != 200 or not length.isdigit():
+        raise HarnessError(f"{shown} answered {answer.status_code} and did not tell the file's size")
+    return int(length)
+
+
 def install_file(expected: Expected, content: IO[bytes], origin: str) -> Path:
     """Copy a stream into the cache, verified on the way. Raises HarnessError when it is another file."""
     part = expected.path.with_name(f"{expected.file}.part")

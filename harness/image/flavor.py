@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.locations import REPOSITORY
 
 FLAVORS_FOLDER = REPOSITORY / "packer" / "flavors"
+ENGINES_FOLDER = REPOSITORY / "appliance" / "engines"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -19,7 +20,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 @dataclass(frozen=True)
 class Flavor:
     """One flavor on one of its bases. `model_artifact` is a name in artifacts.yaml, `provision` are scripts
-    in their order."""
+    in their order. `model_tool_calls` names the way in which the model's template writes tool calls, where an
+    engine has to be told ("" where not); the known ones are in appliance/engines/localai.yaml."""
 
     name: str
     base: str
@@ -28,6 +30,7 @@ class Flavor:
     model_id: str
     model_name: str
     provision: tuple[str, ...]
+    model_tool_calls: str = ""
 
     @property
     def packer_variables(self) -> Path:
@@ -38,6 +41,21 @@ class Flavor:
 def known_flavors(folder: Path = FLAVORS_FOLDER) -> tuple[str, ...]:
     """Names of the flavors there are."""
     return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
+
+
+def known_engines(folder: Path = ENGINES_FOLDER) -> tuple[str, ...]:
+    """Names of the engines that the appliance has a file for."""
+    return tuple(sorted(file.stem for file in folder.glob("*.sh")))
+
+
+def with_engine(flavor: Flavor, engine: str) -> Flavor:
+    """The flavor with another engine; its own where `engine` is "". Raises HarnessError for an unknown
+    one."""
+    if engine and engine not in known_engines():
+        raise HarnessError(
+            f"there is no engine '{engine}'", hint=f"known engines: {', '.join(known_engines())}"
+        )
+    return replace(flavor, engine=engine) if engine else flavor
 
 
 def load_flavor(name: str, folder: Path = FLAVORS_FOLDER, *, base: str = "") -> Flavor:
@@ -69,6 +87,7 @@ def load_flavor(name: str, folder: Path = FLAVORS_FOLDER, *, base: str = "") -> 
             model_id=str(model["id"]),
             model_name=str(model["name"]),
             provision=tuple(str(script) for script in provision),
+            model_tool_calls=str(model.get("tool_calls", "")),
         )
     except OSError as error:
         raise HarnessError(f"cannot read {path}: {error.strerror}") from error

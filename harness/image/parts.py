@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.image.artifacts import Artifacts
 from harness.image.flavor import Flavor
+from harness.image.provenance import Part
 
 MODEL = "model"
 
 
-def parts_of(flavor: Flavor, artifacts: Artifacts) -> list[dict[str, str]]:
+def parts_of(flavor: Flavor, artifacts: Artifacts, found: Iterable[Part] = ()) -> list[dict[str, str]]:
     """The downloads of a flavor as image.json tells them: name, version, the file that was used and its
-    sha256, licence, what it is, where it came from, and `role` (model, or "")."""
+    sha256, licence, what it is, where it came from, and `role` (model, or ""). `found` are those whose hash
+    artifacts.yaml may not have."""
+    by_name = {part.name: part for part in found}
     return [
         {
             "name": one.name,
             "version": one.version,
-            "file": one.wanted.file,
-            "sha256": one.wanted.sha256,
+            "file": by_name[one.name].path.name if one.name in by_name else one.wanted.file,
+            "sha256": by_name[one.name].digest if one.name in by_name else one.wanted.sha256,
             "licence": one.licence,
             "what": one.what,
-            "origin": one.url or f"pypi:{one.package}",
+            "origin": one.url or (f"oci:{one.image}" if one.image else f"pypi:{one.package}"),
             "role": MODEL if one.name == flavor.model_artifact else "",
         }
-        for one in artifacts.for_flavor(flavor.name)
+        for one in artifacts.for_flavor(flavor.name, flavor.engine)
+        if not one.optional
     ]

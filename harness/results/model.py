@@ -27,7 +27,9 @@ Label = str | int | float
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The image that was judged. What its sidecar doesn't tell is ""."""
+    """The image that was judged. What its sidecar doesn't tell is "". `unpinned` are the parts it was made of
+    whose hash appliance/artifacts.yaml doesn't have, each as `FILE sha256:HASH`: nobody has vouched for
+    them."""
 
     path: str
     sha256: str
@@ -36,6 +38,7 @@ class ImageFacts:
     engine_version: str
     model: str
     base: str = ""
+    unpinned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,8 @@ def from_json(plain: Mapping[str, Any]) -> Results:
     """Results from their plain form. Raises jsonschema.ValidationError when it isn't of this schema."""
     validator().validate(plain)
     fields = dict(plain)
-    fields["image"] = ImageFacts(**plain["image"])
+    unpinned = tuple(plain["image"].get("unpinned", ()))
+    fields["image"] = ImageFacts(**{**plain["image"], "unpinned": unpinned})
     fields["host"] = HostFacts(**plain["host"])
     fields["timings"] = RunTimings(**plain["timings"])
     fields["suites"] = tuple(plain["suites"])

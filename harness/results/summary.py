@@ -144,7 +144,9 @@ def _image(results: Results) -> str:
     image = results.image
     engine = f"{image.engine} {image.engine_version}".strip()
     flavor = f"flavor {image.flavor}" if image.flavor else ""
-    facts = [f"{flavor} on {image.base}" if flavor and image.base else flavor, engine, image.model]
+    unpinned = f"{len(image.unpinned)} unpinned parts" if image.unpinned else ""
+    on = f"{flavor} on {image.base}" if flavor and image.base else flavor
+    facts = [on, engine, image.model, unpinned]
     return ", ".join(fact for fact in facts if fact) or "contents unknown"
 
 

@@ -19,6 +19,7 @@ image = SimpleNamespace(
     base="fake-1",
     engine_version="1",
     model="small",
+    unpinned=(),
 )
 # Compiling the report's template takes as long as half of such a run; pytest's cache folder keeps it.
 compiled = REPOSITORY / ".pytest_cache" / "report-template"

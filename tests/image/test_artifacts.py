@@ -107,7 +107,11 @@ def forbid_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_project_file_names_every_download_of_flavor_ci() -> None:
     known = load_artifacts()
-    assert {one.name for one in known.for_flavor("ci")} == {"engine-source", "model-smollm2"}
+    llama_server = {one.name for one in known.for_flavor("ci", "llama-server")}
+    assert llama_server == {"engine-source", "model-smollm2"}
+    localai = {one.name for one in known.for_flavor("ci", "localai")}
+    assert localai == {"localai-binary", "localai-checksums", "localai-backend", "model-smollm2"}
+    assert {one.name for one in known.for_flavor("ci")} == llama_server | localai
     model = known.download("model-smollm2")
     assert (model.wanted.file, model.wanted.size) == ("SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432)
     assert {one.licence for one in known.downloads.values()} == {"MIT", "Apache-2.0"}
@@ -119,10 +123,16 @@ def test_package_names_and_versions_agree() -> None:
             assert one.package.endswith(f"=={one.version}")
 
 
-def test_the_project_file_names_no_registry_host() -> None:
-    text = ARTIFACTS_YAML.read_text()
-    assert "://" not in text
-    assert ".org" not in text
+def test_the_project_file_names_no_host_of_a_package_registry() -> None:
+    packages = [
+        one
+        for one in yaml.safe_load(ARTIFACTS_YAML.read_text())["downloads"].values()
+        if one["kind"] == "package"
+    ]
+    assert packages
+    for one in packages:
+        assert "://" not in repr(one)
+        assert ".org" not in repr(one)
 
 
 # --- what it must not be
@@ -145,7 +155,7 @@ TINY = ("downloads", "tiny")
     [
         (_set("schema", value=2), "schema must be 1"),
         (_set("extra", value={}), "extra is not known"),
-        (_set(*TINY, "kind", value="ftp"), "tiny: kind must be package or url"),
+        (_set(*TINY, "kind", value="ftp"), "tiny: kind must be package, url or image"),
         (_set(*TINY, "url", value="http://example.org/pkg.whl"), "tiny: url must start with https://"),
         (_set(*TINY, "sha256", value="A" * 64), "tiny: sha256 must be 64 lower-case"),
         (_set(*TINY, "size", value=0), "tiny: size must be"),

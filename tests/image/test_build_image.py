@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.image import build
+from harness.image import build, engine_source
 from harness.image.artifacts import load_artifacts
 from harness.image.build import SIDECAR, UNKNOWN, Image, build_image, image_key, load_image
 from harness.image.flavor import load_flavor
@@ -181,12 +182,15 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
         edges.accelerators.append(requested)
         return SimpleNamespace(name="tcg")
 
-    def counted(name: str, result: Path) -> None:
+    def counting(name: str, result: Path) -> Callable[..., Path]:
         def edge(*_: object) -> Path:
             edges.calls[name] += 1
             return result
 
-        monkeypatch.setattr(build, name, edge)
+        return edge
+
+    def counted(name: str, result: Path) -> None:
+        monkeypatch.setattr(build, name, counting(name, result))
 
     def write_staging_iso(target: Path, *, facts: dict[str, str], **_: object) -> None:
         edges.calls["write_staging_iso"] += 1
@@ -206,7 +210,8 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
 
     monkeypatch.setattr(build, "choose_accelerator", choose_accelerator)
     counted("build_base_disk", base)
-    counted("build_engine", engine)
+    source = replace(engine_source.SOURCES["llama-server"], build=counting("build_engine", engine))
+    monkeypatch.setattr(engine_source, "SOURCES", {"llama-server": source})
     counted("fetch", model)
     monkeypatch.setattr(build, "engine_version", lambda _: "0.5.0-dev")
     monkeypatch.setattr(build, "write_staging_iso", write_staging_iso)

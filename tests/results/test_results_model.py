@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 ADDED_LATER: dict[type, set[str]] = {
     model.Results: {"seal"},
     model.Cell: {"suites", "conditions"},
-    model.ImageFacts: {"base"},
+    model.ImageFacts: {"base", "unpinned"},
     model.Metric: {"labels", "samples", "outliers", "reason", "better", "formula"},
 }
 
@@ -68,7 +68,9 @@ def test_the_design_names_are_there() -> None:
     written = plain()
     assert next(iter(written)) == "schema_version"
     assert {"schema_version", "verdict", "image", "host", "cells", "started", "wall_s"} <= set(written)
-    assert {"path", "sha256", "flavor", "base", "engine", "engine_version", "model"} == set(written["image"])
+    assert {"path", "sha256", "flavor", "base", "engine", "engine_version", "model", "unpinned"} == set(
+        written["image"]
+    )
     assert {"cpu", "cores", "ram_mib", "accelerator", "machine"} <= set(written["host"])
     cell = written["cells"][0]
     assert {"profile", "tls_mode", "machine", "verdict", "tests", "timings", "metrics"} <= set(cell)
