@@ -16,7 +16,7 @@ export LC_ALL=C
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
   service_params cpu threads uptime model gguf capacity kept_prompts idle_engine auth \
   tls tls_store tls_names tls_trust tls_pem tls_chain tls_selfsigned acme_state acme_lineage acme_certbot \
-  tls_letsencrypt tls_custom certificate_keeper proxy proxy_reload proxy_errors logs watchdog report; do
+  tls_letsencrypt tls_custom certificate_keeper proxy proxy_mending proxy_reload proxy_errors logs watchdog report; do
   # shellcheck source=/dev/null
   . "$SLM_APPLIANCE_DIR/lib/$_slm_topic.sh"
 done

@@ -5,13 +5,15 @@
 SLM_MAX_REQUESTS=${SLM_MAX_REQUESTS:-24}
 
 install_proxy() {
+  local main
   command -v nginx >/dev/null || fail "nginx is not installed in this image" || return
   rm -f "$SLM_NGINX_DIR/sites-enabled/default"
   make_folder 0755 root:root "$SLM_NGINX_SNIPPETS" &&
     make_folder 0755 root:root "${SLM_ACME_DIR%/*}" &&
     make_folder 0755 root:root "$SLM_ACME_DIR" &&
     make_folder 0755 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d" || return
-  write_if_changed 0644 root:root "$SLM_NGINX_DIR/nginx.conf" <"$SLM_APPLIANCE_DIR/templates/nginx/nginx.conf" &&
+  check_mending_module && main=$(render_modules && cat "$SLM_APPLIANCE_DIR/templates/nginx/nginx.conf") || return
+  write_text_if_changed 0644 root:root "$SLM_NGINX_DIR/nginx.conf" "$main"$'\n' &&
     write_if_changed 0644 root:root "$SLM_ROOT/etc/systemd/system/nginx.service.d/slm-copilot.conf" \
       <"$SLM_APPLIANCE_DIR/templates/nginx/nginx.service.conf" || return
   # what the package's own configuration logged, and the rotation of it
@@ -111,9 +113,11 @@ render_site() {
     ipv6_https="    listen [::]:$SLM_HTTPS_PORT ssl default_server;"
     ipv6_http="    listen [::]:$SLM_HTTP_PORT default_server;"
   fi
-  local routes errors cors hsts
-  routes=$(render_routes) && errors=$(render_errors) && cors=$(render_cors_origins) && hsts=$(hsts_value) || return
+  local mending routes errors cors hsts
+  mending=$(render_mending) && routes=$(render_routes) && errors=$(render_errors) &&
+    cors=$(render_cors_origins) && hsts=$(hsts_value) || return
   site=${site//@COMMON@/"$common"}
+  site=${site//@MENDING@/"$mending"}
   site=${site//@ROUTES@/"$routes"}
   site=${site//@ERRORS@/"$errors"}
   site=${site//@CORS_ORIGINS@/"$cors"}
@@ -137,12 +141,13 @@ render_site() {
 
 # The engine says which routes it serves: "METHOD[,METHOD] PUBLIC_PATH ENGINE_PATH", one a line.
 render_routes() {
-  local template methods path engine_path route
+  local template methods path engine_path route serving
   read_text "$SLM_APPLIANCE_DIR/templates/nginx/route.conf.template" || return
   template=$TEXT
   while read -r methods path engine_path; do
-    route=${template//@PATH@/"$path"}
-    route=${route//@ENGINE_PATH@/"$engine_path"}
+    serving=$(render_serving "$methods" "$path" "$engine_path") || return
+    route=${template//@SERVE@/"$serving"}
+    route=${route//@PATH@/"$path"}
     route=${route//@METHODS@/"${methods//,/, }"}
     route=${route//@METHODS_REGEX@/"${methods//,/|}"}
     route=${route//@MAX_REQUESTS@/"$SLM_MAX_REQUESTS"}

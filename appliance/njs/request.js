@@ -1,0 +1,56 @@
+// What a request asks for, as far as the proxy must know it.
+import json from 'json_object.js';
+
+const LONGEST_NAME = 14;
+
+// read(bytes)   {problem, models, usage, limit}: problem is '' or a word of PROBLEMS, models each name the request
+// gives its model, usage whether a stream shall end with its usage, limit the tokens the answer may have, 0 if not told.
+//
+// Every member called `model` counts, in any letters: the engine may go by another of them than the first or the last.
+function read(bytes) {
+    const asked = {problem: '', models: [], usage: false, limit: 0};
+    const ended = json.members(bytes, 0, bytes.length, (keyAt, keyEnd, valueAt, valueEnd) => {
+        const name = json.name(bytes, keyAt, keyEnd, LONGEST_NAME);
+        switch (name === null || name === undefined ? '' : name.toLowerCase()) {
+        case 'model':
+            asked.problem = asked.problem || addModel(asked.models, json.value(bytes, valueAt, valueEnd));
+            break;
+        case 'stream_options':
+            asked.usage = wantsUsage(json.value(bytes, valueAt, valueEnd));
+            break;
+        case 'max_tokens':
+            asked.limit = wholeNumber(json.value(bytes, valueAt, valueEnd));
+            break;
+        }
+    });
+    if (ended === json.MALFORMED) {
+        asked.problem = 'malformed';
+    } else if (ended === json.TOO_COMPLEX) {
+        asked.problem = 'complex';
+    }
+    return asked;
+}
+
+// An engine takes null and an empty name for a model that isn't named.
+function addModel(models, model) {
+    if (model === null || model === '') {
+        return '';
+    }
+    if (typeof model !== 'string') {
+        return 'model';
+    }
+    if (!models.includes(model)) {
+        models.push(model);
+    }
+    return '';
+}
+
+function wantsUsage(options) {
+    return typeof options === 'object' && options !== null && options.include_usage === true;
+}
+
+function wholeNumber(limit) {
+    return typeof limit === 'number' && limit > 0 && limit % 1 === 0 ? limit : 0;
+}
+
+export default {read};

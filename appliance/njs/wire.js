@@ -1,0 +1,101 @@
+// What nginx calls, in this order, for a request to an engine whose wire differs from OpenAI's API: `check` in front of
+// the engine, `header` and `body` on its answer. proxy_mending.sh renders the configuration that names them.
+import request from 'request.js';
+import errors from 'errors.js';
+import stream from 'stream.js';
+
+const PROBLEMS = {
+    malformed: 'The body of the request is not a JSON object.',
+    complex: 'The body of the request has too many JSON values.',
+    model: 'The model must be given by its name, as text.',
+};
+
+// An engine's error is shorter; what is longer is none that it made itself.
+const LONGEST_ERROR = 65536;
+const LONGEST_NAME = 100;
+
+function check(r) {
+    const asked = request.read(r.requestBuffer || Buffer.from(''));
+    const served = r.variables.slm_models.split(' ');
+    if (asked.problem) {
+        refuse(r, 400, PROBLEMS[asked.problem], `invalid_${asked.problem === 'model' ? 'model' : 'json'}`);
+        return;
+    }
+    const unknown = asked.models.filter((model) => !served.includes(model));
+    if (unknown.length > 0) {
+        refuse(r, 404, `The model \`${unknown[0].slice(0, LONGEST_NAME)}\` does not exist here. ` +
+               `GET /v1/models lists what does.`, 'model_not_found');
+        return;
+    }
+    r.variables.slm_usage_asked = asked.usage ? '1' : '';
+    r.variables.slm_token_limit = String(asked.limit);
+    r.internalRedirect(r.variables.slm_engine_location);
+}
+
+function refuse(r, status, message, code) {
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(status, JSON.stringify({
+        error: {message: message, type: 'invalid_request_error', param: null, code: code},
+    }));
+}
+
+let answer;
+
+function header(r) {
+    answer = {kind: 'other'};
+    if (r.status >= 400) {
+        answer = {kind: 'error', parts: [], length: 0};
+        delete r.headersOut['Content-Length'];
+        r.headersOut['Content-Type'] = 'application/json';
+    } else if ((r.headersOut['Content-Type'] || '').startsWith('text/event-stream')) {
+        answer = {kind: 'stream', state: stream.start({
+            usage: r.variables.slm_usage_asked === '1',
+            limit: Number(r.variables.slm_token_limit) || 0,
+        })};
+        delete r.headersOut['Content-Length'];
+    }
+}
+
+function body(r, data, flags) {
+    switch (answer.kind) {
+    case 'stream':
+        mendStream(r, data, flags);
+        break;
+    case 'error':
+        mendError(r, data, flags);
+        break;
+    default:
+        r.sendBuffer(data, flags);
+        r.done();
+    }
+}
+
+function mendStream(r, data, flags) {
+    const send = (bytes) => {
+        if (bytes.length > 0) {
+            r.sendBuffer(bytes, {last: false, flush: true});
+        }
+    };
+    if (!stream.feed(answer.state, data, send)) {
+        r.warn('an event of the engine is longer than a mebibyte, the rest of its stream passes as it is');
+        r.sendBuffer('', flags);
+        r.done();
+        return;
+    }
+    if (flags.last) {
+        send(stream.rest(answer.state));
+        r.sendBuffer('', flags);
+    }
+}
+
+function mendError(r, data, flags) {
+    if (answer.length < LONGEST_ERROR && data.length > 0) {
+        answer.parts.push(data);
+        answer.length += data.length;
+    }
+    if (flags.last) {
+        r.sendBuffer(errors.mended(r.status, Buffer.concat(answer.parts).toString()), flags);
+    }
+}
+
+export default {check, header, body};

@@ -1,0 +1,550 @@
+"""An engine whose wire differs from OpenAI's API, as its clients see it through nginx and njs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from bash_guest import Guest
+from nginx_site import CHAT, CONFIGURE, ORIGIN, PASSWORD, ROUTES, Answer, Site, bearer, running_site
+from wire_engine import WireEngine, wire_engine
+
+from harness.client.reassemble import reassemble
+from harness.client.sse import Event, SseDecoder
+
+MODEL = "smollm2-135m-instruct"
+COMPLETIONS = "/v1/completions"
+MENDED = CONFIGURE.replace("load_flavor;", "load_flavor; SLM_ENGINE_NEEDS_MENDING=yes;")
+NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
+def usage(tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": 21, "completion_tokens": tokens, "total_tokens": 21 + tokens}
+
+
+def event(data: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def chunk(delta: dict[str, Any], counted: dict[str, int], reason: str | None = None) -> bytes:
+    """As LocalAI 3.11 writes it (core/schema/openai.go): usage last, and on every chunk."""
+    choice = {"index": 0, "finish_reason": reason, "delta": delta}
+    return event(
+        {
+            "created": 1763900000,
+            "object": "chat.completion.chunk",
+            "id": "b1",
+            "model": MODEL,
+            "choices": [choice],
+            "usage": counted,
+        }
+    )
+
+
+DONE = b"data: [DONE]\n\n"
+WORDS = ["Ein", ' "usage":{', "ü🌟", ' {"finish_reason":"stop"}']
+ANSWER = (
+    chunk({"role": "assistant", "content": None}, NOTHING),
+    *(chunk({"content": word}, usage(number)) for number, word in enumerate(WORDS, 1)),
+    chunk({"content": None}, usage(len(WORDS)), "stop"),
+    DONE,
+)
+
+
+@pytest.fixture(scope="module")
+def shared(guest_factory: Callable[[str], Guest]) -> Iterator[tuple[Site, WireEngine]]:
+    guest = guest_factory("mended")
+    guest.environment["SLM_NGINX_MODULES"] = "/usr/lib/nginx/modules"
+    main = guest.path("/etc/nginx/nginx.conf")
+    modules = guest.run("SLM_ENGINE_NEEDS_MENDING=yes; check_mending_module; render_modules").stdout
+    main.write_text(modules + main.read_text())
+    with (
+        wire_engine() as engine,
+        running_site(guest, engine, configure=MENDED, ONEAPP_SLM_ADMIN_PASSWORD=PASSWORD) as site,
+    ):
+        yield site, engine
+
+
+@pytest.fixture
+def site(shared: tuple[Site, WireEngine]) -> Site:
+    return shared[0]
+
+
+@pytest.fixture
+def engine(shared: tuple[Site, WireEngine]) -> WireEngine:
+    shared[1].say(*ANSWER)
+    return shared[1]
+
+
+def ask(site: Site, body: dict[str, Any] | bytes | str, path: str = CHAT) -> Answer:
+    sent = json.dumps(body) if isinstance(body, dict) else body
+    return site.ask("POST", path, {**bearer(), "Content-Type": "application/json"}, sent)
+
+
+def stream(site: Site, path: str = CHAT, **options: Any) -> Answer:
+    answer = ask(site, {"model": MODEL, "messages": [], "stream": True, **options}, path)
+    assert answer.status == 200, answer.body
+    return answer
+
+
+def events(answer: Answer) -> list[Event]:
+    decoder = SseDecoder()
+    decoder.feed(answer.body, 0.0)
+    assert decoder.close() == ""
+    return decoder.events
+
+
+def chunks(answer: Answer) -> list[dict[str, Any]]:
+    return [one.json() for one in events(answer) if not one.is_done]
+
+
+WITH_USAGE = {"stream_options": {"include_usage": True}}
+
+
+# ---- usage
+
+
+def test_a_stream_without_usage_asked_for_has_none(site: Site, engine: WireEngine) -> None:
+    body = reassemble(events(stream(site)), usage_expected=False)
+    assert body["choices"][0]["message"]["content"] == "".join(WORDS)
+
+
+def test_usage_that_was_asked_for_has_a_chunk_of_its_own_at_the_end(site: Site, engine: WireEngine) -> None:
+    body = reassemble(events(stream(site, **WITH_USAGE)), usage_expected=True)
+    assert body["usage"] == usage(len(WORDS))
+    assert body["choices"][0]["message"]["content"] == "".join(WORDS)
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": "true"}, True, []])
+def test_only_true_asks_for_usage(site: Site, engine: WireEngine, options: Any) -> None:
+    assert not any("usage" in one for one in chunks(stream(site, stream_options=options)))
+
+
+def test_everything_but_usage_passes_byte_by_byte_as_it_was(site: Site, engine: WireEngine) -> None:
+    sent = b"".join(ANSWER)
+    for number in range(len(WORDS) + 1):
+        counted = json.dumps(usage(number) if number else NOTHING, separators=(",", ":")).encode()
+        sent = sent.replace(b',"usage":' + counted + b"}", b"}")
+    assert stream(site).body == sent
+
+
+def test_a_stream_cut_at_every_byte_is_the_same(site: Site, engine: WireEngine) -> None:
+    whole = stream(site, **WITH_USAGE).body
+    engine.say(*(bytes([byte]) for byte in b"".join(ANSWER)))
+    engine.gap_s = 0.0002
+    assert stream(site, **WITH_USAGE).body == whole
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
+def test_any_line_end_is_understood_and_kept(site: Site, engine: WireEngine, end: bytes) -> None:
+    engine.say(*(one.replace(b"\n", end) for one in ANSWER))
+    answer = stream(site)
+    assert not any("usage" in one for one in chunks(answer))
+    assert answer.body.endswith(b"data: [DONE]" + 2 * end)
+
+
+def test_comments_pass_at_once(site: Site, engine: WireEngine) -> None:
+    engine.say(b": reading\n", *ANSWER[:2], b":\n\n", *ANSWER[2:])
+    engine.gap_s = 0.02
+    body = stream(site).body
+    assert body.startswith(b": reading\ndata: ")
+    assert body.count(b"}\n\n:\n\ndata: ") == 1
+
+
+def test_the_legacy_route_takes_usage_from_the_last_chunk_that_counted(
+    site: Site, engine: WireEngine
+) -> None:
+    def text(said: str, counted: dict[str, int], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "finish_reason": reason, "text": said}
+        return event(
+            {
+                "created": 1,
+                "object": "text_completion",
+                "id": "c",
+                "model": MODEL,
+                "choices": [choice],
+                "usage": counted,
+            }
+        )
+
+    engine.say(text("5,", usage(1)), text(" 6", usage(2)), text("", NOTHING, "stop"), DONE)
+    body = reassemble(events(stream(site, COMPLETIONS, **WITH_USAGE)), usage_expected=True)
+    assert body["usage"] == usage(2)
+    assert body["choices"][0]["text"] == "5, 6"
+
+
+def test_what_the_engine_did_not_count_is_not_told_as_zero(site: Site, engine: WireEngine) -> None:
+    engine.say(chunk({"role": "assistant", "tool_calls": []}, NOTHING), chunk({}, NOTHING, "tool_calls"), DONE)
+    assert not any("usage" in one for one in chunks(stream(site, **WITH_USAGE)))
+
+
+def test_an_engine_that_sends_usage_as_openai_does_is_unharmed(site: Site, engine: WireEngine) -> None:
+    plain = [b.replace(b',"usage":' + json.dumps(NOTHING).encode(), b"") for b in ANSWER[:1]]
+    last = event(
+        {
+            "id": "b1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": MODEL,
+            "choices": [],
+            "usage": usage(9),
+        }
+    )
+    words = [
+        event(
+            {
+                "id": "b1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": MODEL,
+                "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+                "usage": None,
+            }
+        )
+        for delta, reason in (({"role": "assistant", "content": "a"}, None), ({}, "stop"))
+    ]
+    assert plain
+    engine.say(*words, last, DONE)
+    assert reassemble(events(stream(site, **WITH_USAGE)), usage_expected=True)["usage"] == usage(9)
+    assert reassemble(events(stream(site)), usage_expected=False)
+
+
+def test_an_event_without_end_passes_and_the_rest_as_it_is(site: Site, engine: WireEngine) -> None:
+    endless = b"data: " + b"x" * 3_000_000
+    engine.say(ANSWER[0], endless, b"\n\n", ANSWER[1])
+    answer = stream(site)
+    assert endless + b"\n\n" + ANSWER[1] in answer.body
+    assert b'"usage"' not in answer.body[: len(ANSWER[0])]
+
+
+def test_a_large_event_is_mended_too(site: Site, engine: WireEngine) -> None:
+    large = chunk({"role": "assistant", "content": "x" * 500_000}, usage(7))
+    engine.say(large, ANSWER[-2], DONE)
+    assert reassemble(events(stream(site)))["choices"][0]["message"]["content"] == "x" * 500_000
+
+
+def test_a_stream_that_breaks_off_stays_broken(site: Site, engine: WireEngine) -> None:
+    engine.say(*ANSWER[:3], ANSWER[3][:40])
+    body = stream(site, **WITH_USAGE).body
+    assert body.endswith(ANSWER[3][:40])
+    assert b"[DONE]" not in body
+
+
+def test_what_is_no_chunk_passes(site: Site, engine: WireEngine) -> None:
+    others = [
+        b"event: ping\ndata: {\"usage\":{\ndata: }\n\n",
+        b"data: 17\n\n",
+        b'data: ["usage"]\n\n',
+        b'data: {"usage":{"a":1}\n\n',
+        b"data\n\n",
+        b"\n\n",
+        b"id: 7\n\n",
+    ]
+    engine.say(*others, DONE)
+    assert stream(site).body == b"".join(others) + DONE
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/json; charset=utf-8"])
+def test_what_is_no_stream_is_untouched(site: Site, engine: WireEngine, content_type: str) -> None:
+    plain = b'{"choices":[{"finish_reason":"stop"}], "usage":{"total_tokens":3}}' + b" " * 70_000
+    engine.say(plain, ANSWER[1], content_type=content_type)
+    answer = ask(site, {"model": MODEL, "max_tokens": 1})
+    assert (answer.status, answer.body) == (200, plain + ANSWER[1])
+    assert answer.one("Content-Length") == str(len(answer.body))
+    assert answer.one("Content-Type") == content_type
+
+
+@pytest.mark.timing
+def test_an_event_leaves_with_the_byte_that_ends_it(site: Site, engine: WireEngine) -> None:
+    engine.say(*ANSWER)
+    engine.gap_s = 0.1
+    connection = site.connection()
+    connection.request("POST", CHAT, '{"stream":true}', bearer())
+    answer = connection.getresponse()
+    arrivals = []
+    while line := answer.readline():
+        if line.startswith(b"data:"):
+            arrivals.append(time.monotonic())
+    connection.close()
+    gaps = [after - before for before, after in zip(arrivals, arrivals[1:], strict=False)]
+    assert min(gaps) > engine.gap_s / 3, gaps
+
+
+# ---- why an answer ended
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_tokens": len(WORDS)}, "length"),
+        ({"max_tokens": 1}, "length"),
+        ({"max_tokens": len(WORDS) + 1}, "stop"),
+        ({}, "stop"),
+        ({"max_tokens": None}, "stop"),
+        ({"max_tokens": 0}, "stop"),
+        ({"max_tokens": "4"}, "stop"),
+    ],
+)
+def test_an_answer_of_as_many_tokens_as_allowed_ended_by_its_length(
+    site: Site, engine: WireEngine, options: dict[str, Any], reason: str
+) -> None:
+    body = reassemble(events(stream(site, **options)))
+    assert body["choices"][0]["finish_reason"] == reason
+    assert body["choices"][0]["message"]["content"] == "".join(WORDS)
+
+
+def test_a_call_of_a_tool_keeps_its_finish_reason(site: Site, engine: WireEngine) -> None:
+    engine.say(ANSWER[0], chunk({"content": "x"}, usage(9)), chunk({}, usage(9), "tool_calls"), DONE)
+    assert chunks(stream(site, max_tokens=1))[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+OVERFLOW = "request (9009 tokens) exceeds the available context size (8192 tokens), try increasing it"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (
+            f"rpc error: code = Internal desc = {OVERFLOW}",
+            {"message": OVERFLOW, "type": "invalid_request_error", "code": "context_length_exceeded"},
+        ),
+        (
+            "rpc error: code = Unavailable desc = error reading from server: EOF",
+            {"message": "error reading from server: EOF", "type": "server_error", "code": "engine_error"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_failure_told_as_an_answer_becomes_an_error(
+    site: Site, engine: WireEngine, path: str, said: str, error: dict[str, str]
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop"}
+    text = f"Internal error: {said}"
+    told = {"delta": {"content": text}} if path == CHAT else {"text": text}
+    failed = event({"id": "b1", "choices": [{**choice, **told}], "usage": usage(3)})
+    engine.say(*ANSWER[:2], failed, DONE)
+    answer = events(stream(site, path, **WITH_USAGE))
+    assert answer[-1].is_done
+    assert answer[-2].json() == {"error": {**error, "param": None}}
+    assert len(answer) == 4, "no usage of an answer that failed"
+
+
+def test_a_model_that_speaks_of_internal_errors_is_believed(site: Site, engine: WireEngine) -> None:
+    said = "Internal error: rpc error: code = Internal desc = no"
+    engine.say(chunk({"role": "assistant", "content": said}, usage(9)), chunk({}, usage(9), "stop"), DONE)
+    assert reassemble(events(stream(site)))["choices"][0]["message"]["content"] == said
+
+
+# ---- errors
+
+
+def localai_error(status: int, message: str) -> bytes:
+    return json.dumps({"error": {"code": status, "message": message, "type": ""}}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "said", "kind", "code"),
+    [
+        (400, "failed parsing request body", None, "invalid_request_error", "bad_request"),
+        (500, "rpc error: code = Unknown desc = x", "x", "server_error", "engine_error"),
+        (
+            500,
+            f"rpc error: code = Internal desc = {OVERFLOW}",
+            OVERFLOW,
+            "invalid_request_error",
+            "context_length_exceeded",
+        ),
+        (503, "", "The language model engine failed.", "server_error", "engine_unavailable"),
+    ],
+)
+def test_an_engines_error_gets_openais_form(
+    site: Site, engine: WireEngine, status: int, message: str, said: str | None, kind: str, code: str
+) -> None:
+    engine.say(localai_error(status, message), status=status, content_type="application/json")
+    answer = ask(site, {"model": MODEL})
+    assert answer.status == status, "what is sent before the body can't be changed by it"
+    assert answer.error() == {"message": said or message, "type": kind, "param": None, "code": code}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>login</html>", b"[1", b'{"error":7}', b"\xff\xfe", b"x" * 200_000])
+def test_an_error_in_no_known_form_gets_openais_form_too(
+    site: Site, engine: WireEngine, body: bytes
+) -> None:
+    engine.say(body, status=500, content_type="text/html")
+    error = ask(site, {"model": MODEL}).error()
+    assert error["message"] == "The language model engine failed."
+    assert error["code"] == "engine_error"
+
+
+def test_openais_own_form_is_kept(site: Site, engine: WireEngine) -> None:
+    told = {"message": "No.", "type": "rate_limit_error", "param": "n", "code": "slow_down"}
+    engine.say(json.dumps({"error": told}).encode(), status=429, content_type="application/json")
+    assert ask(site, {"model": MODEL}).error() == told
+
+
+# ---- what never reaches the engine
+
+OTHERS = [
+    b'{"model":"gpt-4o"}',
+    b'{"messages":[{"model":"%s"}],"model":"gpt-4o"}' % MODEL.encode(),
+    b'{"Model":"gpt-4o"}',
+    b'{"MODEL":"gpt-4o","model":"%s"}' % MODEL.encode(),
+    b'{"model":"%s","model":"gpt-4o"}' % MODEL.encode(),
+    b'{"model":"gpt-4o","model":"%s"}' % MODEL.encode(),
+    b'{"model":"gpt-4o","model":null}',
+    b'{"\\u006d\\u006f\\u0064\\u0065\\u006c":"gpt-4o"}',
+    b'{ "x" : [ {"a":"}\\\\"} , 1 ] ,\n "model" :\t"gpt-4o" }',
+    b'{"model":"gpt-4o"}{"model":"%s"}' % MODEL.encode(),
+    b'{"model":"%s.gguf"}' % MODEL.encode(),
+    b'{"model":" %s"}' % MODEL.encode(),
+    b'{"model":"../%s"}' % MODEL.encode(),
+]
+
+
+@pytest.mark.parametrize("body", OTHERS, ids=range(len(OTHERS)))
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_model_nobody_has_is_404_and_never_reaches_the_engine(
+    site: Site, engine: WireEngine, path: str, body: bytes
+) -> None:
+    answer = ask(site, body, path)
+    assert answer.status == 404
+    assert answer.error()["code"] == "model_not_found"
+    assert answer.error()["type"] == "invalid_request_error"
+    assert engine.bodies == []
+
+
+def test_the_model_that_was_asked_for_is_named(site: Site, engine: WireEngine) -> None:
+    answer = ask(site, {"model": 'gpt "4o" ü' + "x" * 500})
+    assert 'gpt "4o" ü' in str(answer.error()["message"])
+    assert len(answer.body) < 500
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"%s"}' % MODEL.encode(),
+        b"{}",
+        b'{"model":null}',
+        b'{"model":""}',
+        b' {"a":{"model":"gpt-4o"},"b":"\\"model\\":\\"x\\"","model":"%s"} ' % MODEL.encode(),
+    ],
+)
+def test_what_may_pass_arrives_as_it_was(site: Site, engine: WireEngine, body: bytes) -> None:
+    assert ask(site, body).status == 200
+    assert engine.bodies == [body]
+
+
+BROKEN = [b"", b'{"messages": [', b"[]", b"null", b"17", b'"x"', b"{", b'{"a"', b'{"a":}', b'{"a":1', b'{"a":1,}',
+          b'{"a" 1}', b"{a:1}", b'{"a":"x', b'{"a":"\\"}', b"model=gpt-4o", b"\xef\xbb\xbf{}", b'{"a":[1}', b" "]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BROKEN, ids=range(len(BROKEN)))
+def test_what_is_no_object_is_400_and_never_reaches_the_engine(
+    site: Site, engine: WireEngine, body: bytes
+) -> None:
+    answer = ask(site, body)
+    assert answer.status == 400
+    assert answer.error()["code"] == "invalid_json"
+    assert engine.bodies == []
+
+
+@pytest.mark.parametrize("model", [5, True, ["x"], {"name": "x"}])
+def test_a_model_that_is_no_text_is_400(site: Site, engine: WireEngine, model: Any) -> None:
+    answer = ask(site, {"model": model})
+    assert (answer.status, answer.error()["code"]) == (400, "invalid_model")
+    assert engine.bodies == []
+
+
+def test_what_was_not_checked_is_not_read_by_the_engine_either(site: Site, engine: WireEngine) -> None:
+    """A form may have anything before its first boundary."""
+    body = b'{}\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-4o\r\n--b--\r\n'
+    headers = {**bearer(), "Content-Type": "multipart/form-data; boundary=b"}
+    site.ask("POST", CHAT + "?model=gpt-4o", headers, body)
+    assert "Content-Type: application/json\r\n" in engine.heads[0]
+    assert "gpt-4o" not in engine.heads[0]
+
+
+def test_a_body_of_almost_10_mib_is_checked_and_arrives(site: Site, engine: WireEngine) -> None:
+    line = json.dumps('    print("hello, world")  # as code is\n')[1:-1]
+    body = b'{"messages":[{"content":"%s"}]}' % (line * (10 * 1024 * 1024 // len(line) - 2)).encode()
+    assert ask(site, body).status == 200
+    assert engine.bodies == [body]
+
+
+@pytest.mark.parametrize(
+    "value", [b'["",' + b'"",' * 2_000_000 + b'""]', b"[" * 5_000_000, b" " * 5_000_000 + b"1"]
+)
+def test_a_body_that_would_take_seconds_to_check_is_400(
+    site: Site, engine: WireEngine, value: bytes
+) -> None:
+    answer = ask(site, b'{"x":' + value + b"}")
+    assert (answer.status, answer.error()["code"]) == (400, "invalid_json")
+    assert "too many" in str(answer.error()["message"])
+    assert engine.bodies == []
+
+
+# ---- what holds on every route holds here
+
+
+def test_who_may_not_come_in_is_not_even_checked(site: Site, engine: WireEngine) -> None:
+    for method, path in ROUTES:
+        assert site.ask(method, path, {}, "{" if method == "POST" else None).status == 401
+    assert site.ask("GET", CHAT, bearer()).status == 405
+    assert site.ask("PUT", CHAT, bearer(), "{}").status == 405
+    assert engine.bodies == []
+
+
+def test_refusals_carry_the_headers_of_every_answer(site: Site, engine: WireEngine) -> None:
+    answer = site.ask("POST", CHAT, {**bearer(), "Origin": ORIGIN}, '{"model":"x"}')
+    assert answer.status == 404
+    assert answer.one("Access-Control-Allow-Origin") == ORIGIN
+    assert answer.one("Cache-Control") == "no-store"
+    assert answer.one("X-Content-Type-Options") == "nosniff"
+
+
+def test_an_unanswered_connection_is_503(site: Site, engine: WireEngine) -> None:
+    engine.say(status=200)
+    engine.content_type = "x\r\n\0broken: header"
+    answer = ask(site, {"model": MODEL})
+    assert answer.status == 503
+    assert answer.error()["code"] == "engine_unavailable"
+
+
+def test_the_log_names_the_route_the_client_asked_for(site: Site, engine: WireEngine) -> None:
+    site.journal.read()
+    site.journal.text = ""
+    stream(site)
+    assert f'"POST {CHAT} HTTP/1.1" 200' in site.journal.read()
+
+
+def test_the_list_of_models_passes_as_it_is(site: Site, engine: WireEngine) -> None:
+    engine.say(b'{"data":[]}', content_type="application/json")
+    assert site.ask("GET", "/v1/models", bearer()).body == b'{"data":[]}'
+    assert "Content-Type" not in engine.heads[0]
+
+
+def test_one_stream_knows_nothing_of_another(site: Site, engine: WireEngine) -> None:
+    engine.say(*ANSWER[:3])
+    stream(site, **WITH_USAGE)
+    engine.say(DONE)
+    assert stream(site, **WITH_USAGE).body == DONE
+
+
+# ---- only where it is needed
+
+
+def test_nginx_of_other_engines_does_not_load_njs(guest: Guest) -> None:
+    guest.run(CONFIGURE)
+    rendered = guest.path("/etc/nginx/sites-enabled/slm-copilot.conf").read_text()
+    assert "js_" not in rendered
+    assert guest.run("SLM_ENGINE_NEEDS_MENDING=no; render_modules").stdout == ""
+
+
+def test_an_image_without_the_module_is_not_installed(guest: Guest) -> None:
+    guest.environment["SLM_NGINX_MODULES"] = str(guest.root / "nowhere")
+    result = guest.run("load_flavor; SLM_ENGINE_NEEDS_MENDING=yes; install_proxy", check=False)
+    assert result.returncode != 0
+    assert "libnginx-mod-http-js" in result.stderr
