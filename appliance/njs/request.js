@@ -9,6 +9,11 @@ const LONGEST_NAME = 14;
 // Every member called `model` counts, in any letters: the engine may go by another of them than the first or the last.
 function read(bytes) {
     const asked = {problem: '', models: [], usage: false, limit: 0};
+    // no bytes at all are not even a buffer that can be read
+    if (!bytes || bytes.length === 0) {
+        asked.problem = 'malformed';
+        return asked;
+    }
     const ended = json.members(bytes, 0, bytes.length, (keyAt, keyEnd, valueAt, valueEnd) => {
         const name = json.name(bytes, keyAt, keyEnd, LONGEST_NAME);
         switch (name === null || name === undefined ? '' : name.toLowerCase()) {

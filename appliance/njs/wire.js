@@ -15,7 +15,7 @@ const LONGEST_ERROR = 65536;
 const LONGEST_NAME = 100;
 
 function check(r) {
-    const asked = request.read(r.requestBuffer || Buffer.from(''));
+    const asked = request.read(r.requestBuffer);
     const served = r.variables.slm_models.split(' ');
     if (asked.problem) {
         refuse(r, 400, PROBLEMS[asked.problem], `invalid_${asked.problem === 'model' ? 'model' : 'json'}`);
