@@ -8,11 +8,11 @@ const LF = 10, CR = 13, COLON = 58;
 const LONGEST_EVENT = 1048576;
 
 function framer() {
-    return {parts: [], held: 0, lineIsEmpty: true, skipLf: false};
+    return {parts: [], held: 0, lineIsEmpty: true, skipLf: false, sent: false};
 }
 
-// feed(state, bytes, take)   calls take(event) for each whole event, its blank line included, in order. Returns false
-// when an event has become too long; `rest` has then to be asked for what is held.
+// feed(state, bytes, take)   calls take(event) for each whole event, its blank line included, in order; it answers
+// whether anything of the event was sent. Returns false when an event has become too long: `rest` is what is held then.
 function feed(state, bytes, take) {
     let from = 0;
     let next = 0;
@@ -22,8 +22,10 @@ function feed(state, bytes, take) {
     if (state.skipLf && bytes[0] === LF) {
         next = 1;
         if (state.held === 0) {
-            // the event it belongs to has gone
-            take(bytes.subarray(0, 1));
+            // what it belongs to has gone
+            if (state.sent) {
+                take(bytes.subarray(0, 1));
+            }
             from = 1;
         }
     }
@@ -50,7 +52,7 @@ function feed(state, bytes, take) {
         }
         state.lineIsEmpty = true;
         if (blank || firstByte(state, bytes, from) === COLON) {
-            take(whole(state, bytes.subarray(from, next)));
+            state.sent = take(whole(state, bytes.subarray(from, next)));
             from = next;
         }
     }

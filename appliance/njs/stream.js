@@ -40,19 +40,19 @@ function mend(state, event, send) {
     const line = sse.data(event);
     if (line === null) {
         send(event);
-        return;
+        return true;
     }
     const at = line[0];
     const end = line[1];
     if (event[at] === OPEN_OBJECT) {
-        mendChunk(state, event, at, end, send);
-        return;
+        return mendChunk(state, event, at, end, send);
     }
     if (event.subarray(at, end).toString() === '[DONE]' && state.asked.usage && state.usage !== null && !state.failed) {
         send(usageChunk(state));
         state.usage = null;
     }
     send(event);
+    return true;
 }
 
 function mendChunk(state, event, at, end, send) {
@@ -67,13 +67,13 @@ function mendChunk(state, event, at, end, send) {
     });
     if (ended < 0) {
         send(event);
-        return;
+        return true;
     }
     const reason = chunk.choices === null ? -1 : event.indexOf('"finish_reason":"', chunk.choices.at);
     if (reason >= 0 && hasFailed(event, at, end)) {
         state.failed = true;
         send(failure(event, at, end));
-        return;
+        return true;
     }
     const edits = [];
     if (chunk.usage !== null && event[chunk.usage.at] === OPEN_OBJECT) {
@@ -82,7 +82,7 @@ function mendChunk(state, event, at, end, send) {
             state.chunk = event.subarray(at, end);
         }
         if (chunk.choices !== null && isEmptyList(event, chunk.choices)) {
-            return;
+            return false;
         }
         edits.push(withComma(event, chunk.usage));
     }
@@ -90,6 +90,7 @@ function mendChunk(state, event, at, end, send) {
         edits.push({at: reason, end: reason + STOP.length, text: LENGTH});
     }
     sendEdited(event, edits, send);
+    return true;
 }
 
 function sendEdited(event, edits, send) {

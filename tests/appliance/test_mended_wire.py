@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -70,12 +71,13 @@ def shared(guest_factory: Callable[[str], Guest]) -> Iterator[tuple[Site, WireEn
 
 @pytest.fixture
 def site(shared: tuple[Site, WireEngine]) -> Site:
+    shared[1].say(*ANSWER)
     return shared[0]
 
 
 @pytest.fixture
-def engine(shared: tuple[Site, WireEngine]) -> WireEngine:
-    shared[1].say(*ANSWER)
+def engine(site: Site, shared: tuple[Site, WireEngine]) -> WireEngine:  # noqa: ARG001
+    """The engine behind the site; it gives ANSWER until it is told to say something else."""
     return shared[1]
 
 
@@ -107,23 +109,23 @@ WITH_USAGE = {"stream_options": {"include_usage": True}}
 # ---- usage
 
 
-def test_a_stream_without_usage_asked_for_has_none(site: Site, engine: WireEngine) -> None:
+def test_a_stream_without_usage_asked_for_has_none(site: Site) -> None:
     body = reassemble(events(stream(site)), usage_expected=False)
     assert body["choices"][0]["message"]["content"] == "".join(WORDS)
 
 
-def test_usage_that_was_asked_for_has_a_chunk_of_its_own_at_the_end(site: Site, engine: WireEngine) -> None:
+def test_usage_that_was_asked_for_has_a_chunk_of_its_own_at_the_end(site: Site) -> None:
     body = reassemble(events(stream(site, **WITH_USAGE)), usage_expected=True)
     assert body["usage"] == usage(len(WORDS))
     assert body["choices"][0]["message"]["content"] == "".join(WORDS)
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": "true"}, True, []])
-def test_only_true_asks_for_usage(site: Site, engine: WireEngine, options: Any) -> None:
+def test_only_true_asks_for_usage(site: Site, options: Any) -> None:
     assert not any("usage" in one for one in chunks(stream(site, stream_options=options)))
 
 
-def test_everything_but_usage_passes_byte_by_byte_as_it_was(site: Site, engine: WireEngine) -> None:
+def test_everything_but_usage_passes_byte_by_byte_as_it_was(site: Site) -> None:
     sent = b"".join(ANSWER)
     for number in range(len(WORDS) + 1):
         counted = json.dumps(usage(number) if number else NOTHING, separators=(",", ":")).encode()
@@ -177,12 +179,13 @@ def test_the_legacy_route_takes_usage_from_the_last_chunk_that_counted(
 
 
 def test_what_the_engine_did_not_count_is_not_told_as_zero(site: Site, engine: WireEngine) -> None:
-    engine.say(chunk({"role": "assistant", "tool_calls": []}, NOTHING), chunk({}, NOTHING, "tool_calls"), DONE)
+    engine.say(
+        chunk({"role": "assistant", "tool_calls": []}, NOTHING), chunk({}, NOTHING, "tool_calls"), DONE
+    )
     assert not any("usage" in one for one in chunks(stream(site, **WITH_USAGE)))
 
 
 def test_an_engine_that_sends_usage_as_openai_does_is_unharmed(site: Site, engine: WireEngine) -> None:
-    plain = [b.replace(b',"usage":' + json.dumps(NOTHING).encode(), b"") for b in ANSWER[:1]]
     last = event(
         {
             "id": "b1",
@@ -206,7 +209,6 @@ def test_an_engine_that_sends_usage_as_openai_does_is_unharmed(site: Site, engin
         )
         for delta, reason in (({"role": "assistant", "content": "a"}, None), ({}, "stop"))
     ]
-    assert plain
     engine.say(*words, last, DONE)
     assert reassemble(events(stream(site, **WITH_USAGE)), usage_expected=True)["usage"] == usage(9)
     assert reassemble(events(stream(site)), usage_expected=False)
@@ -221,9 +223,12 @@ def test_an_event_without_end_passes_and_the_rest_as_it_is(site: Site, engine: W
 
 
 def test_a_large_event_is_mended_too(site: Site, engine: WireEngine) -> None:
-    large = chunk({"role": "assistant", "content": "x" * 500_000}, usage(7))
-    engine.say(large, ANSWER[-2], DONE)
-    assert reassemble(events(stream(site)))["choices"][0]["message"]["content"] == "x" * 500_000
+    large = chunk({"role": "assistant", "content": "x" * 900_000}, usage(7))
+    engine.say(large, DONE)
+    [line, done] = stream(site).body.split(b"\n\n")[:2]
+    assert "usage" not in json.loads(line.removeprefix(b"data: "))
+    assert len(line) > 900_000
+    assert done + b"\n\n" == DONE
 
 
 def test_a_stream_that_breaks_off_stays_broken(site: Site, engine: WireEngine) -> None:
@@ -235,7 +240,7 @@ def test_a_stream_that_breaks_off_stays_broken(site: Site, engine: WireEngine) -
 
 def test_what_is_no_chunk_passes(site: Site, engine: WireEngine) -> None:
     others = [
-        b"event: ping\ndata: {\"usage\":{\ndata: }\n\n",
+        b'event: ping\ndata: {"usage":{\ndata: }\n\n',
         b"data: 17\n\n",
         b'data: ["usage"]\n\n',
         b'data: {"usage":{"a":1}\n\n',
@@ -247,7 +252,9 @@ def test_what_is_no_chunk_passes(site: Site, engine: WireEngine) -> None:
     assert stream(site).body == b"".join(others) + DONE
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/json; charset=utf-8"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "application/json; charset=utf-8"]
+)
 def test_what_is_no_stream_is_untouched(site: Site, engine: WireEngine, content_type: str) -> None:
     plain = b'{"choices":[{"finish_reason":"stop"}], "usage":{"total_tokens":3}}' + b" " * 70_000
     engine.say(plain, ANSWER[1], content_type=content_type)
@@ -269,7 +276,7 @@ def test_an_event_leaves_with_the_byte_that_ends_it(site: Site, engine: WireEngi
         if line.startswith(b"data:"):
             arrivals.append(time.monotonic())
     connection.close()
-    gaps = [after - before for before, after in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(arrivals)]
     assert min(gaps) > engine.gap_s / 3, gaps
 
 
@@ -289,7 +296,7 @@ def test_an_event_leaves_with_the_byte_that_ends_it(site: Site, engine: WireEngi
     ],
 )
 def test_an_answer_of_as_many_tokens_as_allowed_ended_by_its_length(
-    site: Site, engine: WireEngine, options: dict[str, Any], reason: str
+    site: Site, options: dict[str, Any], reason: str
 ) -> None:
     body = reassemble(events(stream(site, **options)))
     assert body["choices"][0]["finish_reason"] == reason
@@ -369,10 +376,10 @@ def test_an_engines_error_gets_openais_form(
     assert answer.error() == {"message": said or message, "type": kind, "param": None, "code": code}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>login</html>", b"[1", b'{"error":7}', b"\xff\xfe", b"x" * 200_000])
-def test_an_error_in_no_known_form_gets_openais_form_too(
-    site: Site, engine: WireEngine, body: bytes
-) -> None:
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>login</html>", b"[1", b'{"error":7}', b"\xff\xfe", b"x" * 200_000]
+)
+def test_an_error_in_no_known_form_gets_openais_form_too(site: Site, engine: WireEngine, body: bytes) -> None:
     engine.say(body, status=500, content_type="text/html")
     error = ask(site, {"model": MODEL}).error()
     assert error["message"] == "The language model engine failed."
@@ -416,7 +423,7 @@ def test_a_model_nobody_has_is_404_and_never_reaches_the_engine(
     assert engine.bodies == []
 
 
-def test_the_model_that_was_asked_for_is_named(site: Site, engine: WireEngine) -> None:
+def test_the_model_that_was_asked_for_is_named(site: Site) -> None:
     answer = ask(site, {"model": 'gpt "4o" ü' + "x" * 500})
     assert 'gpt "4o" ü' in str(answer.error()["message"])
     assert len(answer.body) < 500
@@ -437,8 +444,11 @@ def test_what_may_pass_arrives_as_it_was(site: Site, engine: WireEngine, body: b
     assert engine.bodies == [body]
 
 
-BROKEN = [b"", b'{"messages": [', b"[]", b"null", b"17", b'"x"', b"{", b'{"a"', b'{"a":}', b'{"a":1', b'{"a":1,}',
-          b'{"a" 1}', b"{a:1}", b'{"a":"x', b'{"a":"\\"}', b"model=gpt-4o", b"\xef\xbb\xbf{}", b'{"a":[1}', b" "]  # fmt: skip
+BROKEN = [
+    *(b"", b" ", b"[]", b"null", b"17", b'"x"', b"model=gpt-4o", b"\xef\xbb\xbf{}"),
+    *(b"{", b'{"a"', b'{"a":}', b'{"a":1', b'{"a":1,}', b'{"a" 1}', b"{a:1}", b'{"a":"x', b'{"a":"\\"}'),
+    *(b'{"messages": [', b'{"a":[1}'),
+]
 
 
 @pytest.mark.parametrize("body", BROKEN, ids=range(len(BROKEN)))
@@ -475,11 +485,9 @@ def test_a_body_of_almost_10_mib_is_checked_and_arrives(site: Site, engine: Wire
 
 
 @pytest.mark.parametrize(
-    "value", [b'["",' + b'"",' * 2_000_000 + b'""]', b"[" * 5_000_000, b" " * 5_000_000 + b"1"]
+    "value", [b'["",' + b'"",' * 1_000_000 + b'""]', b"[" * 3_000_000, b" " * 3_000_000 + b"1"]
 )
-def test_a_body_that_would_take_seconds_to_check_is_400(
-    site: Site, engine: WireEngine, value: bytes
-) -> None:
+def test_a_body_that_would_take_seconds_to_check_is_400(site: Site, engine: WireEngine, value: bytes) -> None:
     answer = ask(site, b'{"x":' + value + b"}")
     assert (answer.status, answer.error()["code"]) == (400, "invalid_json")
     assert "too many" in str(answer.error()["message"])
@@ -497,7 +505,7 @@ def test_who_may_not_come_in_is_not_even_checked(site: Site, engine: WireEngine)
     assert engine.bodies == []
 
 
-def test_refusals_carry_the_headers_of_every_answer(site: Site, engine: WireEngine) -> None:
+def test_refusals_carry_the_headers_of_every_answer(site: Site) -> None:
     answer = site.ask("POST", CHAT, {**bearer(), "Origin": ORIGIN}, '{"model":"x"}')
     assert answer.status == 404
     assert answer.one("Access-Control-Allow-Origin") == ORIGIN
@@ -513,7 +521,7 @@ def test_an_unanswered_connection_is_503(site: Site, engine: WireEngine) -> None
     assert answer.error()["code"] == "engine_unavailable"
 
 
-def test_the_log_names_the_route_the_client_asked_for(site: Site, engine: WireEngine) -> None:
+def test_the_log_names_the_route_the_client_asked_for(site: Site) -> None:
     site.journal.read()
     site.journal.text = ""
     stream(site)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class WireEngine:
-    """What the next requests are answered with, and what they were. A gap of 0 s leaves the cutting to TCP."""
+    """What the next requests are answered with, and what they were; a gap of 0 s leaves cutting to TCP."""
 
     port: int
     status: int = 200
