@@ -5,7 +5,7 @@ set -euo pipefail
 readonly stage=/run/slm-stage
 
 mkdir -p "$stage"
-mount -o ro /dev/disk/by-label/SLM_STAGE "$stage"
+mount -o ro /dev/disk/by-label/CIDATA "$stage"
 for script in "$stage"/provision/[0-9]*.sh; do
   echo "provision: ${script##*/}"
   bash "$script"

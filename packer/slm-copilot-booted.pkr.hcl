@@ -22,6 +22,11 @@ variable "ssh_timeout" {
   default     = "5m"
 }
 
+variable "package_list" {
+  type        = string
+  description = "File that gets the list of the packages in the image."
+}
+
 source "null" "appliance" {
   communicator         = "ssh"
   ssh_host             = "127.0.0.1"
@@ -37,5 +42,11 @@ build {
   provisioner "shell" {
     script          = "${path.root}/provision.sh"
     execute_command = "bash {{ .Path }}"
+  }
+
+  provisioner "file" {
+    direction   = "download"
+    source      = "/opt/slm-copilot/packages.txt"
+    destination = var.package_list
   }
 }

@@ -45,8 +45,19 @@ variable "ssh_timeout" {
 
 variable "compress" {
   type        = bool
-  description = "Compress the image's clusters: smaller to upload, slower to start from."
+  description = "Compress the image's clusters with zstd: smaller to upload, slower to start from."
   default     = false
+}
+
+variable "guest_network" {
+  type        = string
+  description = "closed: the guest that is provisioned reaches nothing. open: it installs packages from its distribution."
+  default     = "closed"
+
+  validation {
+    condition     = contains(["closed", "open"], var.guest_network)
+    error_message = "The guest's network must be closed or open."
+  }
 }
 
 # What one build decides
@@ -63,7 +74,7 @@ variable "base_sha256" {
 
 variable "staging_iso" {
   type        = string
-  description = "Path of the ISO labelled SLM_STAGE with appliance, artifacts and provisioning scripts."
+  description = "Path of the ISO labelled CIDATA with appliance, artifacts, provisioning scripts and cloud-init's settings."
 }
 
 variable "output_directory" {
@@ -96,6 +107,11 @@ variable "serial_log" {
   description = "File that gets the guest's serial console."
 }
 
+variable "package_list" {
+  type        = string
+  description = "File that gets the list of the packages in the image."
+}
+
 source "qemu" "appliance" {
   vm_name          = "slm-copilot-${var.flavor}.qcow2"
   output_directory = var.output_directory
@@ -111,6 +127,10 @@ source "qemu" "appliance" {
   disk_discard     = "unmap"
   disk_compression = var.compress
 
+  qemu_img_args {
+    convert = var.compress ? ["-o", "compression_type=zstd"] : []
+  }
+
   accelerator  = var.accelerator
   machine_type = "pc"
   cpu_model    = var.accelerator == "kvm" ? "host" : "max"
@@ -122,8 +142,8 @@ source "qemu" "appliance" {
   boot_wait    = "-1s"
 
   qemuargs = [
-    # Reachable from this host only, and the guest reaches nothing: all it needs is on the staging disk.
-    ["-netdev", "user,id=user.0,restrict=on,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
+    # Reachable from this host only; and where all that the guest needs is on the staging disk it reaches nothing.
+    ["-netdev", "user,id=user.0,restrict=${var.guest_network == "open" ? "off" : "on"},hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"],
     ["-cdrom", var.staging_iso],
     ["-device", "virtio-net,netdev=user.0,romfile="],
     ["-device", "virtio-rng-pci"],
@@ -148,5 +168,11 @@ build {
   provisioner "shell" {
     script          = "${path.root}/provision.sh"
     execute_command = "bash {{ .Path }}"
+  }
+
+  provisioner "file" {
+    direction   = "download"
+    source      = "/opt/slm-copilot/packages.txt"
+    destination = var.package_list
   }
 }

@@ -45,7 +45,8 @@ class Download:
 
     Where nobody has vouched for it `expected` has size 0 and sha256 "". `checksums` names another download, a
     list of sha256 sums in which it may be looked up; `image_id` is the sha256 of an image's configuration.
-    An `optional` one may be missing. `engines` () is all of them.
+    An `optional` one may be missing. `engines` () is all of them. `stage` is where it lies on the staging
+    disk, below artifacts/; "" for what gets there another way or not at all.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Download:
     checksums: str = ""
     engines: tuple[str, ...] = ()
     optional: bool = False
+    stage: str = ""
 
     @property
     def is_vouched_for(self) -> bool:
@@ -226,7 +228,17 @@ def _offline(missing: Iterable[Download]) -> HarnessError:
 
 
 def _download(name: str, entry: _Entry) -> Download:
-    common: tuple[str, ...] = ("kind", "file", "version", "licence", "what", "flavors", "engines", "optional")
+    common: tuple[str, ...] = (
+        "kind",
+        "file",
+        "version",
+        "licence",
+        "what",
+        "flavors",
+        "engines",
+        "optional",
+        "stage",
+    )
     kind = entry.get("kind", str)
     version = entry.get("version", str)
     if kind != "image":
@@ -264,6 +276,7 @@ def _download(name: str, entry: _Entry) -> Download:
         engines=entry.names("engines") if "engines" in entry.data else (),
         optional=entry.data.get("optional", False) is True,
         member=Member(inner.get("path", str), _expected(inner)) if inner else None,
+        stage=_stage(entry),
     )
 
 
@@ -273,6 +286,15 @@ UNKNOWN = "unknown"
 
 def _known(text: str) -> str:
     return "" if text == UNKNOWN else text.removeprefix("sha256:")
+
+
+def _stage(entry: _Entry) -> str:
+    if "stage" not in entry.data:
+        return ""
+    place = entry.get("stage", str)
+    if not all(_FILE_NAME.fullmatch(part) for part in place.split("/")):
+        raise entry.wrong("stage", "must be a path of plain names below artifacts/")
+    return place
 
 
 def _check_image(entry: _Entry, version: str) -> None:
@@ -326,12 +348,11 @@ def _system(entry: _Entry) -> System:
 def _refuse_twins(found: Iterable[Download]) -> None:
     seen: dict[str, str] = {}
     for one in found:
-        for file in {one.expected.file, one.wanted.file}:
-            if file in seen:
-                raise HarnessError(
-                    f"artifacts.yaml: '{seen[file]}' and '{one.name}' share the file name {file}"
-                )
-            seen[file] = one.name
+        places = {f"stage {one.stage}"} if one.stage else set()
+        for place in {f"file name {one.expected.file}", f"file name {one.wanted.file}"} | places:
+            if place in seen:
+                raise HarnessError(f"artifacts.yaml: '{seen[place]}' and '{one.name}' share the {place}")
+            seen[place] = one.name
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.image.artifacts import Artifacts, fetch, load_artifacts
-from harness.image.base_definition import load_definition
-from harness.image.base_disk import base_key, build_base_disk
+from harness.image.base_definition import load_base
+from harness.image.base_source import base_input, get_base_disk
 from harness.image.content_key import content_key, file_sha256, folder_inputs
 from harness.image.engine import engine_version
 from harness.image.engine_source import engine_source
@@ -24,10 +24,17 @@ from harness.image.external_tool import find_tool
 from harness.image.flavor import Flavor, load_flavor, with_engine
 from harness.image.kept_logs import keep_logs
 from harness.image.leftovers import FAILED, MAKING_PREFIX, sweep
-from harness.image.packer import PROVISION_SCRIPT, TEMPLATE, TEMPLATE_BOOTED, run_packer
+from harness.image.packer import (
+    PACKAGE_LIST,
+    PROVISION_SCRIPT,
+    TEMPLATE,
+    TEMPLATE_BOOTED,
+    make_build_key,
+    run_packer,
+)
 from harness.image.parts import parts_of
 from harness.image.provenance import Part
-from harness.image.staging import APPLIANCE, PROVISION, write_staging_iso
+from harness.image.staging import APPLIANCE, PROVISION, base_files, staged_parts, write_staging_iso
 from harness.locations import GIB, REPOSITORY, images, require_free
 from harness.locking import exclusive
 from harness.machine.accelerator import choose_accelerator
@@ -36,11 +43,16 @@ from harness.terminal import step
 SIDECAR = "image.json"
 UNKNOWN = "unknown"
 
-RECIPES = tuple(Path(__file__).with_name(name) for name in ("staging.py", "packer.py", "build_guest.py"))
+RECIPES = tuple(
+    Path(__file__).with_name(name) for name in ("staging.py", "cloud_image.py", "packer.py", "build_guest.py")
+)
 """The code that decides what gets into the image and how its disk is written."""
 
 _BUILD_SPACE = 4 * GIB
-"""Bytes one build takes beside the base disk: staging disk, Packer's copy and the compacted image."""
+"""Bytes one build takes beside base disk and model: Packer's copy of the system and the compacted image."""
+
+_COPIES_OF_THE_MODEL = 3
+"""On the staging disk, on the disk that is provisioned, in the compacted image."""
 
 _QEMU_IMG_TIMEOUT_S = 120
 
@@ -88,11 +100,13 @@ def build_image(flavor: str = "ci", accelerator: str = "auto", *, base: str = ""
 
 def image_key(flavor: Flavor, artifacts: Artifacts) -> str:
     """Content key over everything that decides what is in the image."""
+    staged = staged_parts(flavor, artifacts)
     return content_key(
         {
             "flavor": repr(flavor),
             "version": appliance_version(),
-            "base": base_key(load_definition(flavor.base)),
+            "base": base_input(load_base(flavor.base), artifacts),
+            "staged": " ".join(f"{place} {part.digest}" for place, part in staged.items()),
             "engine": engine_source(flavor.engine).key(artifacts),
             "model": artifacts.download(flavor.model_artifact).wanted.sha256,
             "packer": artifacts.modules["packer"].version,
@@ -137,28 +151,41 @@ def load_image(path: Path) -> Image:
 
 def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path) -> None:
     sweep(images())
-    require_free(images(), _BUILD_SPACE, "building the image")
+    weights = artifacts.download(flavor.model_artifact).wanted.size
+    require_free(images(), _BUILD_SPACE + _COPIES_OF_THE_MODEL * weights, "building the image")
     with step(f"image of flavor {flavor.name} on {flavor.base}"):
         # What fails early should fail before the minutes of compiling.
         engine_accelerator = choose_accelerator(accelerator).name
-        base = build_base_disk(load_definition(flavor.base))
+        base = load_base(flavor.base)
+        base_disk = get_base_disk(base, artifacts)
+        staged = staged_parts(flavor, artifacts)
         model = fetch(flavor.model_artifact, artifacts)
         engine = engine_source(flavor.engine).build(artifacts)
-        engine_parts = engine_source(flavor.engine).parts(artifacts)
+        found = (*engine_source(flavor.engine).parts(artifacts), *staged.values())
         with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=images()) as made:
             work = Path(made)
             facts = _baked_in(flavor, artifacts, engine, model, folder.name)
             staging = work / "staging.iso"
+            key = make_build_key(work)
+            public_key = key.with_suffix(".pub").read_text(encoding="utf-8")
             try:
                 with step("staging disk"):
                     write_staging_iso(
-                        staging, flavor=flavor, engine=engine, model=model, facts=facts, work=work
+                        staging,
+                        flavor=flavor,
+                        engine=engine,
+                        model=model,
+                        facts=facts,
+                        files={place: part.path for place, part in staged.items()},
+                        texts=base_files(base, public_key),
+                        work=work,
                     )
                 with step(f"Packer provisions and seals the image ({engine_accelerator})") as progress:
                     built = run_packer(
                         flavor,
-                        base=base,
+                        base=base_disk,
                         staging_iso=staging,
+                        key=key,
                         accelerator=engine_accelerator,
                         work=work,
                         progress=progress,
@@ -175,9 +202,9 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                 result = work / "result"
                 result.mkdir()
                 final = built.rename(result / built.name)
-                _write_sidecar(final, flavor, facts, base, engine_parts, artifacts)
+                _write_sidecar(final, flavor, facts, base_input(base, artifacts), found, artifacts)
                 shutil.copy(work / "packer.log", result)
-                shutil.copy(base.parent / "packages.txt", result)
+                shutil.copy(work / PACKAGE_LIST, result)
             shutil.rmtree(folder, ignore_errors=True)
             result.rename(folder)
 
@@ -202,8 +229,8 @@ def _write_sidecar(
     image: Path,
     flavor: Flavor,
     facts: dict[str, str],
-    base: Path,
-    engine_parts: tuple[Part, ...],
+    base: str,
+    found: tuple[Part, ...],
     artifacts: Artifacts,
 ) -> None:
     info = _qemu_img_info(image)
@@ -220,10 +247,10 @@ def _write_sidecar(
         "model": facts["SLM_MODEL_ID"],
         "model_file": facts["SLM_MODEL_FILE"],
         "key": facts["SLM_BUILD_ID"],
-        "base_key": base.parent.name,
-        "unpinned": [part.label for part in engine_parts if not part.pinned],
+        "base_key": base,
+        "unpinned": [part.label for part in found if not part.pinned],
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parts": parts_of(flavor, artifacts, engine_parts),
+        "parts": parts_of(flavor, artifacts, found),
     }
     (image.parent / SIDECAR).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 

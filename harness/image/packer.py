@@ -22,15 +22,26 @@ TEMPLATE = PACKER_FOLDER / "slm-copilot.pkr.hcl"
 TEMPLATE_BOOTED = PACKER_FOLDER / "slm-copilot-booted.pkr.hcl"
 """For a guest that the harness boots: what is used where Packer's QEMU plugin can't be had."""
 PROVISION_SCRIPT = PACKER_FOLDER / "provision.sh"
+PACKAGE_LIST = "packages.txt"
+"""The guest's packages when it was sealed, "NAME VERSION" a line."""
 
 # "==> qemu.appliance: text" or "    null.appliance: text"
 _UI_LINE = re.compile(r"^(?:==>|\s+) (?:qemu|null)\.appliance: (?P<text>.*)$")
 
 
 def run_packer(
-    flavor: Flavor, *, base: Path, staging_iso: Path, accelerator: str, work: Path, progress: Step
+    flavor: Flavor,
+    *,
+    base: Path,
+    staging_iso: Path,
+    key: Path,
+    accelerator: str,
+    work: Path,
+    progress: Step,
 ) -> Path:
-    """Build the image in `work` (an existing, empty folder) and return the qcow2 file.
+    """Build the image in `work` and return the qcow2 file. work/packages.txt lists what is installed in it.
+
+    `key` is the private key that make_build_key has made; its public half lies beside it.
 
     `accelerator` is kvm or tcg. Packer boots the base disk with its QEMU plugin; where that plugin can't be
     had, the harness boots it and Packer does the rest. What Packer and the guest's console printed is in
@@ -38,7 +49,6 @@ def run_packer(
     """
     find_tool("qemu-system-x86_64", "qemu-system-x86")
     find_tool("qemu-img", "qemu-utils")
-    key = _make_ssh_key(work)
     public_key = base64.b64encode(key.with_suffix(".pub").read_bytes()).decode()
     image = work / "output" / f"slm-copilot-{flavor.name}.qcow2"
     try:
@@ -59,6 +69,7 @@ def run_packer(
                 "ssh_port": str(guest.forward(22).port),
                 "ssh_private_key_file": str(key),
                 "ssh_timeout": settings.ssh_timeout,
+                "package_list": str(work / PACKAGE_LIST),
             }
             _packer_build(TEMPLATE_BOOTED, [], variables, work, progress, console=guest.console)
             progress.waiting_for("the guest to shut down")
@@ -73,6 +84,7 @@ def run_packer(
             "ssh_private_key_file": str(key),
             "ssh_public_key_base64": public_key,
             "serial_log": str(work / "serial.log"),
+            "package_list": str(work / PACKAGE_LIST),
         }
         options = [f"-var-file={flavor.packer_variables}"]
         console = Console(work / "serial.log")
@@ -152,8 +164,8 @@ def _tells(text: str) -> bool:
     )
 
 
-def _make_ssh_key(work: Path) -> Path:
-    """A key pair for this one build; its folder is removed with it."""
+def make_build_key(work: Path) -> Path:
+    """A key pair for this one build, in its folder, which is removed with it. Returns the private key."""
     key = work / "build_key"
     ssh_keygen = find_tool("ssh-keygen", "openssh-client")
     subprocess.run(

@@ -53,10 +53,18 @@ def obtain_all(flavor: str, engine: str = "", *, names: Sequence[str] = ()) -> l
         from harness.image.flavor import load_flavor, with_engine
 
         chosen = with_engine(load_flavor(flavor), engine)
-        fetch_all(flavor, artifacts, chosen.engine)  # offline: says all that is missing
         wanted = artifacts.for_flavor(flavor, chosen.engine)
+        _require_placed(wanted)
+        fetch_all(flavor, artifacts, chosen.engine)  # offline: says all that is missing
         names = [one.name for one in wanted if not one.optional or is_there(one)]
     return [obtain(name, artifacts) for name in names]
+
+
+def _require_placed(wanted: Sequence[Download]) -> None:
+    """Raise HarnessError for what can't be downloaded on trust and isn't there, before hours of downloads."""
+    for one in wanted:
+        if not (one.is_vouched_for or one.checksums or one.optional or one.image or is_there(one)):
+            raise _not_trusted(one, one.expected.path)
 
 
 def is_there(one: Download) -> bool:

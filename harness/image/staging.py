@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.image.artifacts import Artifacts
+from harness.image.base_definition import Base, CloudImage
+from harness.image.base_disk import FILES
+from harness.image.cloud_image import render_base_env, render_seed
 from harness.image.external_tool import find_tool, run_tool
 from harness.image.flavor import Flavor
+from harness.image.provenance import Part, obtain
 from harness.locations import REPOSITORY
 
-LABEL = "SLM_STAGE"
+LABEL = "CIDATA"
+"""cloud-init looks for a disk of this label; to base disks that are made here it is a name like any other."""
 
 APPLIANCE = REPOSITORY / "appliance"
 PROVISION = REPOSITORY / "packer" / "provision"
@@ -22,21 +28,53 @@ def render_flavor_env(facts: Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(facts[name])}\n" for name in sorted(facts))
 
 
-def write_staging_iso(
-    target: Path, *, flavor: Flavor, engine: Path, model: Path, facts: Mapping[str, str], work: Path
-) -> None:
-    """Write the ISO: /appliance, /artifacts/engine, /artifacts/models, /flavor.env and /provision.
+def staged_parts(flavor: Flavor, artifacts: Artifacts) -> dict[str, Part]:
+    """The flavor's downloads that lie on the staging disk as they are, by their place there.
 
-    Nothing is copied first: xorriso takes the files from where they are. `work` is an existing folder for the
-    flavor.env file and the log. Raises HarnessError when a provisioning script is missing or xorriso fails.
+    Fetched where they have to be. Raises HarnessError for the first one that can't be had.
     """
-    flavor_env = work / "flavor.env"
-    flavor_env.write_text(render_flavor_env(facts), encoding="utf-8")
+    return {
+        f"artifacts/{one.stage}": obtain(one.name, artifacts)
+        for one in artifacts.for_flavor(flavor.name, flavor.engine)
+        if one.stage
+    }
+
+
+def base_files(base: Base, public_key: str) -> dict[str, str]:
+    """What the base is told on the staging disk, by place; one that is made here has all it needs."""
+    if not isinstance(base, CloudImage):
+        return {}
+    return {"base.env": render_base_env(base), **render_seed(public_key)}
+
+
+def write_staging_iso(
+    target: Path,
+    *,
+    flavor: Flavor,
+    engine: Path,
+    model: Path,
+    facts: Mapping[str, str],
+    files: Mapping[str, Path],
+    texts: Mapping[str, str],
+    work: Path,
+) -> None:
+    """Write the ISO: /appliance, /artifacts/engine and models, /base-files, /flavor.env and /provision.
+
+    `files` and `texts` are what else lies on it, by place. Nothing is copied first: xorriso takes the files
+    from where they are. `work` is an existing folder for texts and the log. Raises HarnessError when a
+    provisioning script is missing or xorriso fails.
+    """
+    written = work / "staging"
+    written.mkdir()
+    for name, text in {"flavor.env": render_flavor_env(facts), **texts}.items():
+        (written / name).write_text(text, encoding="utf-8")
     grafts = {
         "appliance": APPLIANCE,
         "artifacts/engine": engine,
         f"artifacts/models/{model.name}": model,
-        "flavor.env": flavor_env,
+        "base-files": FILES,
+        **files,
+        **{path.name: path for path in written.iterdir()},
     }
     for script in flavor.provision:
         path = PROVISION / script

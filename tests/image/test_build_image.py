@@ -17,6 +17,8 @@ import pytest
 from harness.errors import HarnessError
 from harness.image import build, engine_source
 from harness.image.artifacts import load_artifacts
+from harness.image.base_definition import load_definition
+from harness.image.base_disk import base_key
 from harness.image.build import SIDECAR, UNKNOWN, Image, build_image, image_key, load_image
 from harness.image.flavor import load_flavor
 from harness.image.leftovers import MAKING_PREFIX
@@ -171,7 +173,6 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
     base = tmp_path / "basekey" / "base.qcow2"
     base.parent.mkdir()
     make_qcow2(base, b"base")
-    (base.parent / "packages.txt").write_text("bash 5.2\n")
     engine = tmp_path / "engine"
     engine.mkdir()
     model = tmp_path / "tiny.gguf"
@@ -203,13 +204,14 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
         assert staging_iso.read_bytes() == b"iso"
         (work / "packer.log").write_text("what Packer said\n")
         (work / "serial.log").write_text("what the guest said\n")
+        (work / "packages.txt").write_text("bash 5.2\n")
         if edges.fails is not None:
             raise edges.fails
         (work / "output").mkdir()
         return make_qcow2(work / "output" / f"slm-copilot-{flavor.name}.qcow2", b"image")
 
     monkeypatch.setattr(build, "choose_accelerator", choose_accelerator)
-    counted("build_base_disk", base)
+    counted("get_base_disk", base)
     source = replace(engine_source.SOURCES["llama-server"], build=counting("build_engine", engine))
     monkeypatch.setattr(engine_source, "SOURCES", {"llama-server": source})
     counted("fetch", model)
@@ -222,7 +224,7 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
 
 
 ONCE = dict.fromkeys(
-    ("choose_accelerator", "build_base_disk", "build_engine", "fetch", "write_staging_iso", "run_packer"), 1
+    ("choose_accelerator", "get_base_disk", "build_engine", "fetch", "write_staging_iso", "run_packer"), 1
 )
 
 
@@ -249,10 +251,12 @@ def test_an_image_is_built_under_its_key_and_described(edges: Edges, cache: Path
     sidecar = json.loads((image.path.parent / SIDECAR).read_text())
     assert sidecar["size"] == image.path.stat().st_size
     assert sidecar["virtual_size"] == CLUSTER
-    assert (sidecar["base_key"], sidecar["model_file"]) == ("basekey", "tiny.gguf")
+    assert sidecar["base_key"] == base_key(load_definition("debian-12"))
+    assert sidecar["model_file"] == "tiny.gguf"
     assert sidecar["parts"] == parts_of(load_flavor("ci"), load_artifacts())
     model = next(part for part in sidecar["parts"] if part["role"] == "model")
     assert model["sha256"] == load_artifacts().download("model-smollm2").wanted.sha256
+    assert (image.path.parent / "packages.txt").read_text() == "bash 5.2\n"
     assert {path.name for path in image.path.parent.iterdir()} == {
         "slm-copilot-ci.qcow2",
         SIDECAR,

@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.image import packer
 from harness.image.build_guest import BuildSettings
 from harness.image.flavor import load_flavor
-from harness.image.packer import TEMPLATE, TEMPLATE_BOOTED, run_packer
+from harness.image.packer import TEMPLATE, TEMPLATE_BOOTED, make_build_key, run_packer
 from harness.machine.console import Console
 from harness.terminal import Step
 
@@ -60,6 +60,7 @@ class Host:
             load_flavor("ci"),
             base=self.base,
             staging_iso=self.work.parent / "staging.iso",
+            key=make_build_key(self.work),
             accelerator="tcg",
             work=self.work,
             progress=Step("Packer", 0),
@@ -173,6 +174,7 @@ def test_with_the_plugin_all_variables_of_the_template_are_passed(with_plugin: H
     assert variables["staging_iso"] == str(host.work.parent / "staging.iso")
     assert variables["accelerator"] == "tcg"
     assert variables["serial_log"] == str(host.work / "serial.log")
+    assert variables["package_list"] == str(host.work / "packages.txt")
     assert public_key(host) in base64.b64decode(variables["ssh_public_key_base64"]).decode()
     assert variables["ssh_private_key_file"] == str(host.work / "build_key")
 
@@ -184,6 +186,7 @@ def test_without_the_plugin_the_harness_boots_the_base_disk(host: Host) -> None:
     assert not [one for one in host.arguments if one.startswith("-var-file")]
     assert set(host.variables) == PASSED[TEMPLATE_BOOTED]
     assert host.variables["ssh_port"] == "40022"
+    assert host.variables["package_list"] == str(host.work / "packages.txt")
     assert host.variables["ssh_private_key_file"] == str(host.work / "build_key")
     assert host.events == ["booted", "saved", "closed"]
 

@@ -24,8 +24,9 @@ PASSED = {
         "ssh_private_key_file",
         "ssh_public_key_base64",
         "serial_log",
+        "package_list",
     },
-    TEMPLATE_BOOTED: {"ssh_port", "ssh_private_key_file", "ssh_timeout"},
+    TEMPLATE_BOOTED: {"ssh_port", "ssh_private_key_file", "ssh_timeout", "package_list"},
 }
 TEMPLATES = pytest.mark.parametrize("template", list(PASSED), ids=lambda path: path.name)
 FLAVORS = pytest.mark.parametrize("name", known_flavors())
@@ -47,9 +48,16 @@ def settings_of(name: str) -> set[str]:
     return set(json.loads((FLAVORS_FOLDER / f"{name}.pkrvars.json").read_text()))
 
 
-@FLAVORS
-def test_every_script_is_run_and_there(name: str) -> None:
-    assert set(load_flavor(name).provision) == {path.name for path in PROVISION.iterdir()}
+def test_every_script_is_run_and_there() -> None:
+    named = {script for name in known_flavors() for script in load_flavor(name).provision}
+    assert named == {path.name for path in PROVISION.iterdir()}
+
+
+def test_flavors_differ_in_what_lies_under_the_appliance_and_in_nothing_else() -> None:
+    """The scripts from 20 on put the appliance into the image, the same for all; the others are the ground it
+    stands on: a stand-in or the real packages."""
+    own = {tuple(one for one in load_flavor(name).provision if one >= "20") for name in known_flavors()}
+    assert len(own) == 1
 
 
 @FLAVORS
@@ -76,9 +84,15 @@ def test_provision_sh_runs_what_is_on_the_staging_disk() -> None:
 
 
 @TEMPLATES
-def test_both_templates_run_provision_sh_and_nothing_else(template: Path) -> None:
+def test_both_templates_run_provision_sh_and_take_the_package_list_and_nothing_else(template: Path) -> None:
     blocks = re.findall(r'provisioner "(\w+)" \{\n(.*?)\n  \}', code_of(template), re.S)
-    assert [kind for kind, _ in blocks] == ["shell"]
+    assert [kind for kind, _ in blocks] == ["shell", "file"]
+    assert dict(re.findall(r"^\s+(\w+)\s+= (.*)$", blocks[1][1], re.M)) == {
+        "direction": '"download"',
+        "source": '"/opt/slm-copilot/packages.txt"',
+        "destination": "var.package_list",
+    }
+    assert "/opt/slm-copilot/packages.txt" in (PROVISION / "90-seal.sh").read_text()
     assert re.search(r'^\s+script\s+= "\$\{path\.root\}/provision\.sh"$', blocks[0][1], re.M)
     assert template.parent / "provision.sh" == PROVISION_SCRIPT
     assert "inline" not in blocks[0][1]
@@ -113,8 +127,14 @@ def test_a_flavors_settings_name_the_flavor(name: str) -> None:
     assert json.loads((FLAVORS_FOLDER / f"{name}.pkrvars.json").read_text())["flavor"] == name
 
 
-def test_only_the_host_reaches_the_guest_and_the_guest_reaches_nothing() -> None:
-    networks = re.findall(r'"-netdev", "([^"]*)"', code_of(TEMPLATE))
-    assert len(networks) == 1
-    assert "restrict=on" in networks[0]
-    assert "hostfwd=tcp:127.0.0.1:" in networks[0]
+def test_only_the_host_reaches_the_guest_and_a_closed_guest_reaches_nothing() -> None:
+    (network,) = re.findall(r'\["-netdev", "(.*)"\],$', code_of(TEMPLATE), re.M)
+    assert 'restrict=${var.guest_network == "open" ? "off" : "on"},' in network
+    assert "hostfwd=tcp:127.0.0.1:" in network
+
+
+@FLAVORS
+def test_only_a_guest_that_installs_packages_reaches_a_network(name: str) -> None:
+    settings = json.loads((FLAVORS_FOLDER / f"{name}.pkrvars.json").read_text())
+    installs = "05-cloud-image.sh" in load_flavor(name).provision
+    assert settings["guest_network"] == ("open" if installs else "closed")
