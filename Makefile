@@ -19,19 +19,23 @@ A           ?=
 B           ?=
 THRESHOLD   ?= 5
 MODEL       ?= devstral-24b-q4km
+URL         ?=
+CA          ?=
+FINGERPRINT ?=
+PASSWORD_FILE ?=
 comma       := ,
 PROFILE     ?= $(firstword $(subst $(comma), ,$(PROFILES)))
 TLS_MODE    ?= $(firstword $(subst $(comma), ,$(filter-out all,$(TLS_MODES))) selfsigned)
 
 # Recipes read them from the environment: no quoting of a value can then break, or become, a command.
-export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE ENGINE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD RESULTS
+export PROFILES TLS_MODES MACHINE ACCELERATOR SUITES CELLS JOBS FLAVOR BASE ENGINE KEEP IMAGE TESTS MODEL PROFILE TLS_MODE A B THRESHOLD RESULTS URL CA FINGERPRINT PASSWORD_FILE
 
 BIN   := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test fetch image test-image bench bench-compare shell size-host report gate clean
+.PHONY: help setup lint test fetch image test-image test-endpoint bench bench-compare shell size-host report gate clean
 
 help: ## list targets and variables
 	@printf 'targets:\n'
@@ -52,6 +56,7 @@ help: ## list targets and variables
 	  'ENGINE=                 its engine: llama-server, localai (docs/localai.md); default: the flavor says' \
 	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
 	  'RESULTS=                gate, release: these results.json or folders of runs instead of all in reports/' \
+	  'URL= CA= FINGERPRINT= PASSWORD_FILE=  test-endpoint: its https address; what verifies its certificate; its password' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
 	  'A= B= THRESHOLD=5       bench-compare: two results.json or qcow2 images, percent that may differ' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
@@ -82,6 +87,12 @@ test-image: setup ## the main job: build the image, boot it, prove it over HTTPS
 	  --profiles "$$PROFILES" --tls-modes "$$TLS_MODES" --machine "$$MACHINE" \
 	  --accelerator "$$ACCELERATOR" --suites "$$SUITES" --cells "$$CELLS" --jobs "$$JOBS" \
 	  --tests "$$TESTS" --keep "$$KEEP"
+
+# A profile is judged by only where one is named: nobody can see from outside what an appliance runs on.
+test-endpoint: PROFILE =
+test-endpoint: setup ## judge an appliance that runs already, from outside, and measure it
+	@exec $(BIN)/slm test-endpoint --url "$$URL" --ca "$$CA" --fingerprint "$$FINGERPRINT" \
+	  --password-file "$$PASSWORD_FILE" --profile "$$PROFILE" --tests "$$TESTS"
 
 bench: setup ## tokens per second of the profiles, and what the appliance itself costs
 	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" \

@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.matrix.choice import chosen_suites, not_by_default
+from harness.cli.test_endpoint import suites_at_endpoint
 from harness.matrix.suites import CELLS_FILE, SUITES_FOLDER, Share, Suite, load_suites
 
 GOOD = """suites:
@@ -39,7 +40,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_every_suite_of_the_house_has_its_cells() -> None:
     folders = {path.parent.name for path in SUITES_FOLDER.glob("*/test_*.py")}
-    assert set(load_suites()) == folders
+    assert set(load_suites()) | set(suites_at_endpoint()) == folders
 
 
 def test_a_suite_has_a_second_cell_exactly_when_it_has_checks_for_a_virtual_machine() -> None:

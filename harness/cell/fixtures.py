@@ -14,6 +14,7 @@ from harness.cell.own_guests import OpenGuest, ReadyDeadline, guest_opener
 from harness.cell.own_guests import ready_deadline as make_ready_deadline
 from harness.cell.session import CellSession
 from harness.errors import ApplianceError, HarnessError
+from harness.parameters import load_parameters
 from harness.results.model import Better, Label, Metric, Verdict
 
 if TYPE_CHECKING:
@@ -95,17 +96,47 @@ def report(machine: Machine) -> Mapping[str, Mapping[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def appliance(
-    request: pytest.FixtureRequest,
-    machine: Machine,
-    report: Mapping[str, Mapping[str, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> ApplianceAddress:
+def appliance(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ApplianceAddress:
     """How to reach the appliance from the host: verified with the root that its TLS mode has, else with the
-    guest's own certificate, and by the name the certificate is for."""
-    tls = session_of(request.config).tls
+    guest's own certificate, and by the name the certificate is for.
+
+    The guest is asked for it where there is one. It isn't among this fixture's own: a check that needs
+    nothing but the appliance can also be made at an endpoint (harness/cell/black_box.py).
+    """
+    machine = request.getfixturevalue("machine")
+    session = session_of(request.config)
+    if session.options.endpoint is not None:
+        return session.options.endpoint.address
+    report = request.getfixturevalue("report")
     with guest_at_fault():
-        return appliance_at(machine, report, tls, tmp_path_factory.mktemp("certificate"))
+        return appliance_at(machine, report, session.tls, tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def accelerator(request: pytest.FixtureRequest) -> str:
+    """What the machine runs on: kvm, tcg or native; unknown at an endpoint."""
+    return str(request.getfixturevalue("machine").accelerator)
+
+
+@pytest.fixture(scope="session")
+def tls_mode(request: pytest.FixtureRequest) -> str:
+    """The cell's TLS mode; at an endpoint `selfsigned` or `issued`, as its certificate says."""
+    return session_of(request.config).options.tls_mode
+
+
+@pytest.fixture(scope="session")
+def port_80(appliance: ApplianceAddress) -> str:
+    """`http://host:port` of the appliance's port 80. At an endpoint whose port 80 nobody knows no check that
+    wants it is made."""
+    return appliance.http_url
+
+
+@pytest.fixture(scope="session")
+def largest_context(request: pytest.FixtureRequest) -> int:
+    """Tokens that the context has at most: what the guest says, at an endpoint what a guest may have."""
+    if session_of(request.config).options.endpoint is not None:
+        return next(one.maximum or 0 for one in load_parameters() if one.label == "context_size")
+    return int(request.getfixturevalue("report")["engine"]["context_size"])
 
 
 @pytest.fixture(scope="session")

@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.cell import hooks
+from harness.cell.black_box import black_box_only
 from harness.cell.fixtures import (
     SESSION,
+    accelerator,
     appliance,
     cell,
     cell_context,
     guest,
+    largest_context,
     machine,
     open_guest,
     pebble,
+    port_80,
     ready_deadline,
     record_conditions,
     record_metric,
     report,
     stretch,
+    tls_mode,
 )
 from harness.cell.left_out import leave_out_slow, unnamed
 from harness.cell.options import CellOptions, add_options, cell_options
@@ -42,24 +47,32 @@ if TYPE_CHECKING:
 
 # Fixtures are found in the plugin's own namespace.
 __all__ = [
+    "accelerator",
     "appliance",
     "cell",
     "cell_context",
     "guest",
+    "largest_context",
     "machine",
     "open_guest",
     "pebble",
+    "port_80",
     "ready_deadline",
     "record_conditions",
     "record_metric",
     "report",
     "stretch",
+    "tls_mode",
 ]
 
-NEEDS_MACHINE = frozenset({"machine", "guest", "report", "appliance", "cell_context", "pebble"})
+NEEDS_MACHINE = frozenset({"machine", "appliance", "accelerator", "largest_context"})
+"""Whoever has one of these needs the machine to be up."""
 
 ONLY_ON = {"vm": "qemu", "container": "nspawn"}
 """Marks of checks that make sense on one kind of machine only."""
+
+UNKNOWN_SPEED = 4.0
+"""What time limits are stretched by at an endpoint: as under TCG, for nobody knows what it runs on."""
 
 _PROGRESS: pytest.StashKey[ProgressReporter] = pytest.StashKey()
 
@@ -104,6 +117,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _stretch(options: CellOptions) -> float:
+    if options.machine == "endpoint":
+        return UNKNOWN_SPEED
     if options.machine != "qemu":
         return 1.0
     from harness.machine.accelerator import choose_accelerator
@@ -143,6 +158,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    if session.options.endpoint is not None:
+        session.leave_out(black_box_only(config, items, session.options.endpoint))
     if session.options.machine == "nspawn":
         leave_out_slow(unnamed(items, config))
 

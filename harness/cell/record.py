@@ -24,12 +24,13 @@ LONGEST_DETAILS = 20_000
 
 def accelerator_before_boot(machine: str, asked_for: str) -> str:
     """What is known of the accelerator until the machine tells: a container runs natively."""
-    return asked_for if machine == "qemu" else "native"
+    return {"qemu": asked_for, "endpoint": "unknown"}.get(machine, "native")
 
 
 @dataclass(frozen=True)
 class CellFacts:
-    """The content of `cell.json`. `finished` is False until all checks have run."""
+    """The content of `cell.json`. `finished` is False until all checks have run. `left_out` says which checks
+    were not even collected, "" when all were."""
 
     profile: str
     tls_mode: str
@@ -42,6 +43,7 @@ class CellFacts:
     guest: Mapping[str, str] = dataclasses.field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
     conditions: Mapping[str, Label] = dataclasses.field(default_factory=dict)
+    left_out: str = ""
 
 
 class TestLog:

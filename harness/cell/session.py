@@ -28,11 +28,15 @@ from harness.results.model import CellTimings, Check, Label, Metric
 
 if TYPE_CHECKING:
     from harness.machine.cell import CellRequest
+    from harness.machine.endpoint import Endpoint
     from harness.machine.protocol import Machine
 
 READY_WITHIN_S = 180.0
 """Seconds from power-on to ready on real hardware, stretched for slow accelerators. Far above the target: a
 late guest should be measured and judged, a dead one given up."""
+
+REACHED_WITHIN_S = 60.0
+"""Seconds in which an appliance that runs already has to say that it is ready."""
 
 BOOT_HOST_LOAD = "boot_host_load"
 """Metric: cores of the host that others kept busy while the machine booted."""
@@ -81,8 +85,22 @@ class CellSession:
         if self.boot_failure:
             raise HarnessError(self.boot_failure)
         if self._machine is None:
-            self._machine = self._boot()
+            endpoint = self.options.endpoint
+            self._machine = self._boot() if endpoint is None else self._reach(endpoint)
         return self._machine
+
+    def _reach(self, endpoint: Endpoint) -> Machine:
+        from harness.machine.endpoint import EndpointMachine
+
+        machine = EndpointMachine(endpoint)
+        try:
+            with terminal.step(f"Reach {endpoint.url}") as step:
+                step.waiting_for("the appliance to be ready")
+                machine.wait_ready(Deadline.after(REACHED_WITHIN_S))
+        except BaseException as error:
+            self._latch(error)
+            raise
+        return machine
 
     def _boot(self) -> Machine:
         from harness.machine.boot import boot
@@ -152,6 +170,11 @@ class CellSession:
         if self._machine is None and machine.kind == self.options.machine:
             self._facts = replace(self._facts, accelerator=machine.accelerator)
             write_cell(self._facts, self.options.evidence)
+
+    def leave_out(self, sentence: str) -> None:
+        """Keep which checks were not collected, and why."""
+        self._facts = replace(self._facts, left_out=sentence)
+        write_cell(self._facts, self.options.evidence)
 
     def add_metric(self, metric: Metric) -> None:
         """Keep a measured value; a later one of the same name and labels replaces it."""

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("engine", "build the engine from its pinned source, or find it in the cache")
     _image(add("image", "build the image, or find it in the cache"))
     _test_image(add("test-image", "judge an image: boot it, run the suites, report"))
+    _test_endpoint(add("test-endpoint", "judge an appliance that runs already, from outside, and measure it"))
     _bench(add("bench", "measure tokens per second, latencies and what the appliance costs"))
     _shell(add("shell", "boot a cell and log in over SSH"))
     _bench_compare(add("bench-compare", "hold two runs of the benchmarks, or two images, against each other"))
@@ -101,6 +102,39 @@ def _test_image(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="checks a cell must execute to PASS (default: what suites/cells.yaml asks for each suite)",
     )
+
+
+def _test_endpoint(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    command.add_argument(
+        "--url", default="", metavar="URL", help="its address: https://HOST or https://HOST:PORT"
+    )
+    command.add_argument(
+        "--ca",
+        type=_optional_path,
+        metavar="PEM",
+        help="what its certificate is verified with: an authority, or the certificate itself "
+        "(default: the authorities of this host)",
+    )
+    command.add_argument(
+        "--fingerprint",
+        default="",
+        metavar="SHA256",
+        help="or the certificate it must serve, by its fingerprint: sha256:...",
+    )
+    command.add_argument(
+        "--password-file",
+        type=_optional_path,
+        metavar="FILE",
+        help="holds the password and can be read by nobody else (default: it is asked for)",
+    )
+    command.add_argument(
+        "--profile",
+        default="",
+        metavar="NAME",
+        help="the profile of profiles.yaml whose speed it must reach (default: measured, not judged)",
+    )
+    _tests(command)
 
 
 def _bench(command: argparse.ArgumentParser) -> None:

@@ -52,7 +52,13 @@ class Child:
     """A process in a session of its own, whose output goes line by line to `on_line`."""
 
     def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, on_line: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        on_line: Callable[[str], None],
+        pass_fds: Sequence[int] = (),
     ) -> None:
         # A session of its own: Ctrl-C on the terminal reaches only us, and we pass it on to the child alone,
         # not to its QEMU, which must live until the child has read its logs.
@@ -64,6 +70,7 @@ class Child:
             cwd=cwd,
             env={**env, PARENT_VARIABLE: str(os.getpid())},
             start_new_session=True,
+            pass_fds=tuple(pass_fds),
         )
         self._reader = threading.Thread(target=self._read, args=(on_line,), daemon=True)
         self._reader.start()

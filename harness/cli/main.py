@@ -72,6 +72,22 @@ def test_image(arguments: argparse.Namespace) -> int:
     )
 
 
+def test_endpoint(arguments: argparse.Namespace) -> int:
+    """`slm test-endpoint`: an appliance that runs already, judged from outside."""
+    from harness.cli.test_endpoint import EndpointRequest, run
+
+    return run(
+        EndpointRequest(
+            url=arguments.url,
+            ca=arguments.ca,
+            fingerprint=arguments.fingerprint.strip(),
+            password_file=arguments.password_file,
+            profile=arguments.profile.strip(),
+            selection=arguments.tests.strip(),
+        )
+    )
+
+
 def bench(arguments: argparse.Namespace) -> int:
     """`slm bench`: tokens per second of an image on this host, and what the appliance costs."""
     from harness.cli.test_image import TestImageRequest, run
@@ -173,6 +189,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "engine": engine,
     "image": image,
     "test-image": test_image,
+    "test-endpoint": test_endpoint,
     "bench": bench,
     "shell": shell,
     "bench-compare": bench_compare,

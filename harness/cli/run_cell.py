@@ -8,9 +8,10 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,10 +27,14 @@ from harness.cell.record import (
 )
 from harness.cell.session import KEPT_FILE
 from harness.cli.child import Child, end_processes, marked_descendants
+from harness.handed_secret import handed_over
 from harness.locations import REPOSITORY
 from harness.results.folder import files_of
 from harness.results.model import Cell, Check, Counts
 from harness.results.verdict import count, count_suites, judge_cell
+
+if TYPE_CHECKING:
+    from harness.machine.endpoint import Endpoint
 
 LONGEST_CHECK_S = 900
 """Seconds after which a single check, the boot included, is ended as hung."""
@@ -46,7 +51,8 @@ class CellPlan:
     """What a cell is to be run with. `targets` are pytest's: folders, files, node ids; `expression` its -k.
     `minimums` says how many checks of each suite must be executed for a PASS, `required` how many in all.
     `prefix` stands before each line of its output. `seconds` is about how long it takes.
-    `boots_alone`: nothing else begins while its machine boots."""
+    `boots_alone`: nothing else begins while its machine boots. `endpoint` is what the machine `endpoint`
+    reaches; it has no `image`."""
 
     name: str
     profile: str
@@ -67,6 +73,7 @@ class CellPlan:
     seconds: int = 0
     boots_alone: bool = False
     prefix: str = ""
+    endpoint: Endpoint | None = None
 
     @property
     def evidence(self) -> Path:
@@ -88,12 +95,15 @@ class RunningCell:
         with ExitStack() as stack:
             self._log = stack.enter_context(self._growing_log.open("w", encoding="utf-8"))
             self._step = stack.enter_context(terminal.step(f"Cell {plan.name}", beside=True))
-            self.child = Child(
-                pytest_command(plan),
-                env=pytest_env(width_taken=len(plan.prefix)) | {MARK_VARIABLE: self._mark},
-                cwd=REPOSITORY,
-                on_line=self._on_line,
-            )
+            # Only until the child runs: nothing that is started later shall inherit the pipe.
+            with handed_over(plan.endpoint.password) if plan.endpoint else nullcontext() as password:
+                self.child = Child(
+                    [*pytest_command(plan), *endpoint_options(plan.endpoint, password)],
+                    env=pytest_env(width_taken=len(plan.prefix)) | {MARK_VARIABLE: self._mark},
+                    cwd=REPOSITORY,
+                    on_line=self._on_line,
+                    pass_fds=() if password is None else (password,),
+                )
             self._open = stack.pop_all()
 
     def _on_line(self, line: str) -> None:
@@ -154,9 +164,20 @@ def pytest_command(plan: CellPlan) -> list[str]:
         "-p", "harness.cell.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
         "--no-header", "--tb=short", f"--color={'yes' if terminal.is_interactive() else 'no'}",
         "-o", f"timeout={LONGEST_CHECK_S}",
-        "--cell", f"{plan.profile}:{plan.tls_mode}", "--image", str(plan.image),
+        "--cell", f"{plan.profile}:{plan.tls_mode}",
+        *([] if plan.endpoint else ["--image", str(plan.image)]),
         "--machine", plan.machine, "--accelerator", plan.accelerator,
         "--evidence", str(plan.evidence), "--keep", plan.keep,
+    ]  # fmt: skip
+
+
+def endpoint_options(endpoint: Endpoint | None, password: int | None) -> list[str]:
+    """What tells the cell's pytest where its endpoint is; the password comes by this descriptor."""
+    if endpoint is None:
+        return []
+    return [
+        "--endpoint", endpoint.url, "--endpoint-trust", str(endpoint.trust),
+        f"--endpoint-model={endpoint.model}", "--endpoint-password-fd", str(password),
     ]  # fmt: skip
 
 
@@ -199,7 +220,7 @@ def read_finished_cell(plan: CellPlan, status: int, *, interrupted: bool) -> Cel
         boot_failure=facts.boot_failure,
         own_checks=sum(check.id == OWN_CHECK for check in checks),
         interrupted=interrupted,
-        left_out=left_out_sentence(checks),
+        left_out="; ".join(filter(None, (left_out_sentence(checks), facts.left_out))),
     )
     return Cell(
         name=plan.name,

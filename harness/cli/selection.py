@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +30,27 @@ def select(cell: PlannedCell, wanted: str) -> Selection:
     everything = tuple(target for one in cell.suites for target in one.targets)
     if not names_files(wanted):
         return Selection(everything, wanted)
+    return Selection(_nodes_in(wanted, [one.suite.folder for one in cell.suites]))
+
+
+def select_of(wanted: str, folders: Sequence[Path]) -> Selection:
+    """What of these suites' folders is wanted. Raises HarnessError when that is nothing, and as `select`
+    does."""
+    if not names_files(wanted):
+        return Selection(tuple(str(folder) for folder in folders), wanted)
+    targets = _nodes_in(wanted, folders)
+    if not targets:
+        names = ", ".join(folder.name for folder in folders)
+        raise HarnessError(f"TESTS={wanted} names no check of {names}")
+    return Selection(targets)
+
+
+def _nodes_in(wanted: str, folders: Sequence[Path]) -> tuple[str, ...]:
     try:
         nodes = shlex.split(wanted)
     except ValueError as error:
         raise HarnessError(f"TESTS={wanted} can't be split into node ids: {error}") from None
-    folders = [one.suite.folder for one in cell.suites]
-    return Selection(
-        tuple(node for node in nodes if any(_file(node).is_relative_to(folder) for folder in folders))
-    )
+    return tuple(node for node in nodes if any(_file(node).is_relative_to(folder) for folder in folders))
 
 
 def names_files(wanted: str) -> bool:

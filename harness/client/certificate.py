@@ -158,7 +158,7 @@ def handshake_facts(host: str, port: int, *, server_hostname: str, ca_file: Path
     except ValueError:
         name = ["-verify_hostname", server_hostname, "-servername", server_hostname]
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    trust = ["-CAfile", str(ca_file), "-no-CApath", "-no-CAstore", "-verify_return_error"]
+    trust = ["-CAfile", str(ca_file), "-no-CApath", "-no-CAstore", "-partial_chain", "-verify_return_error"]
     said = subprocess.run(
         ["openssl", "s_client", "-connect", target, "-showcerts", "-status", *name, *trust],
         stdin=subprocess.DEVNULL,

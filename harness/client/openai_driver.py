@@ -50,6 +50,7 @@ def http_client(asynchronous: bool, setup: dict[str, Any]) -> Any:
     if setup.get("default_trust"):
         return factory(trust_env=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a pinned certificate is an anchor
     context.load_verify_locations(cafile=setup["ca_file"])
     return factory(verify=context, trust_env=False)
 

@@ -16,7 +16,7 @@ from harness.terminal import format_seconds
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
-MACHINE_LABEL = {"nspawn": "container"}
+MACHINE_LABEL = {"nspawn": "container", "endpoint": "endpoint"}
 """What people call a machine, where that isn't its name."""
 
 CONTAINER_NOTE = "A container shares the host's kernel: the verdict that counts for conformance is QEMU's."

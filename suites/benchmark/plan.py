@@ -65,22 +65,24 @@ def load_plan(path: Path = FILE) -> BenchPlan:
         for name, (low, high) in counts.items()
     }
     for name in ("prompt_tokens", "engine_prompt_tokens", "clients"):
-        fields[name] = _numbers(reader, top[name], name)
+        fields[name] = read_numbers(reader, top[name], name)
     if strangers := set(fields["engine_prompt_tokens"]) - set(fields["prompt_tokens"]):
         reader.fail("engine_prompt_tokens", f"{sorted(strangers)} are not among prompt_tokens")
     targets = reader.mapping(top["targets"], "targets", required=set(), optional=set(top["targets"]))
-    bounds = {name: _bound(reader, bound, f"targets, {name}") for name, bound in targets.items()}
+    bounds = {name: read_bound(reader, bound, f"targets, {name}") for name, bound in targets.items()}
     plain = {name: top[name] for name in ("sessions", "llama_bench", "sweep")}
     return BenchPlan(**fields, **plain, targets=bounds)
 
 
-def _numbers(reader: Reader, value: object, where: str) -> tuple[int, ...]:
+def read_numbers(reader: Reader, value: object, where: str) -> tuple[int, ...]:
+    """A list of whole numbers above 0, each once, in ascending order."""
     if not isinstance(value, list) or not value or not all(type(one) is int and one > 0 for one in value):
         reader.fail(where, f"must be a list of whole numbers above 0, not {value!r}")
     return tuple(sorted(set(value)))
 
 
-def _bound(reader: Reader, value: object, where: str) -> Bound:
+def read_bound(reader: Reader, value: object, where: str) -> Bound:
+    """`{ at_least: x }` or `{ at_most: x }`."""
     fields = reader.mapping(value, where, required=set(), optional={"at_least", "at_most"})
     if len(fields) != 1:
         reader.fail(where, "must have one of at_least and at_most")

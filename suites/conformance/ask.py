@@ -27,8 +27,9 @@ def chat(prompt: str = COUNT, **options: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": 4, **options}
 
 
-LONG_TOKENS = {"tcg": 12, "native": 48}
-"""Tokens of a long answer. Under TCG one takes half a second; a container is the inner loop."""
+LONG_TOKENS = {"tcg": 12, "native": 48, "unknown": 48}
+"""Tokens of a long answer. Under TCG one takes half a second; a container is the inner loop; an endpoint may
+serve a large model."""
 
 
 def long_chat(accelerator: str, **options: Any) -> dict[str, Any]:
@@ -36,6 +37,11 @@ def long_chat(accelerator: str, **options: Any) -> dict[str, Any]:
     tokens = LONG_TOKENS.get(accelerator, 96)
     usage = {"include_usage": True}
     return chat(max_tokens=tokens, stream=True, stream_options=usage, ignore_eos=True, **options)
+
+
+def overlong(largest_context: int) -> str:
+    """A prompt of more tokens than the context may have: it has more words, and a word is a token or more."""
+    return "word " * (largest_context + largest_context // 8)
 
 
 def ask(

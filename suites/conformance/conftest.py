@@ -108,10 +108,10 @@ def silent_connections(appliance: ApplianceAddress) -> Iterator[SilentConnection
 
 
 @pytest.fixture(scope="session")
-def stream(client: httpx.Client, machine: Machine) -> Stream:
+def stream(client: httpx.Client, accelerator: str) -> Stream:
     """One long streamed answer through the proxy, on a connection that is there already."""
     client.get("/v1/models")
-    return read_stream(client, CHAT, long_chat(machine.accelerator))
+    return read_stream(client, CHAT, long_chat(accelerator))
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,7 @@ def test_no_cookie_is_set_by(kind: str, answers: dict[str, httpx.Response]) -> N
     assert "set-cookie" not in answers[kind].headers
 
 
+@pytest.mark.usefixtures("cell")
 def test_hsts_is_not_asked_for_behind_a_certificate_that_strangers_do_not_trust(
     answers: dict[str, httpx.Response],
 ) -> None:

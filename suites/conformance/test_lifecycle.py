@@ -121,6 +121,7 @@ def test_the_report_names_flavor_and_mode(
     assert report["appliance"]["version"] == flavor["SLM_VERSION"].strip("'\"")
 
 
+@pytest.mark.usefixtures("cell")
 def test_a_generated_password_is_32_letters_and_digits(appliance: ApplianceAddress) -> None:
     length, plain = len(appliance.password), appliance.password.isalnum() and appliance.password.isascii()
     assert (length, plain) == (32, True), f"length {length}, letters and digits only: {plain}"

@@ -20,6 +20,7 @@ from suites.conformance.ask import (
     assert_refused,
     chat,
     expect_json,
+    overlong,
     text_of,
 )
 
@@ -147,8 +148,8 @@ def test_a_stream_without_usage_asked_for_has_none(client: httpx.Client) -> None
     ask(client, "streamed", chat(max_tokens=1), usage=False)
 
 
-def test_a_prompt_longer_than_the_context_is_refused(client: httpx.Client) -> None:
-    response = client.post(CHAT, json=chat("word " * 9000))
+def test_a_prompt_longer_than_the_context_is_refused(client: httpx.Client, largest_context: int) -> None:
+    response = client.post(CHAT, json=chat(overlong(largest_context)))
     assert_refused(response, 400)
     assert "context" in response.json()["error"]["message"]
 

@@ -23,6 +23,8 @@ READY_AGAIN_S = 30.0
 ENGINE = "slm-engine.service"
 
 hung = pytest.mark.slow("a hung engine is known for one after 5 s")
+pytestmark = pytest.mark.usefixtures("machine")
+
 killed = pytest.mark.slow("a killed service comes back after a pause and with a new load of the model")
 
 

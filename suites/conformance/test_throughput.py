@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from harness.cell.options import CellOptions
 from harness.cell.record import read_cell
 from harness.client.sse import Stream, median_gap_s, output_times_s, ttft_s
@@ -24,6 +26,7 @@ def test_what_a_client_sees_is_recorded(stream: Stream, record_metric: Callable[
     assert stream.status == 200
 
 
+@pytest.mark.usefixtures("machine")
 def test_the_boot_times_are_recorded(cell: CellOptions, record_metric: Callable[..., None]) -> None:
     facts = read_cell(cell.evidence)
     assert facts is not None

@@ -173,18 +173,21 @@ def test_the_command_of_a_run_names_only_what_was_asked_for() -> None:
     )
 
 
-def test_every_option_has_a_make_variable() -> None:
+@pytest.mark.parametrize(
+    ("target", "without"), [("test-image", {"--minimum-checks"}), ("test-endpoint", set[str]())]
+)
+def test_every_option_has_a_make_variable(target: str, without: set[str]) -> None:
     """What people type is make; an option without a variable would be out of their reach."""
     makefile = (REPOSITORY / "Makefile").read_text()
-    recipe = re.search(r"^test-image:.*?\n\n", makefile, re.MULTILINE | re.DOTALL)
+    recipe = re.search(rf"^{target}:.*?\n\t.*?\n\n", makefile, re.MULTILINE | re.DOTALL)
     assert recipe is not None
     given = set(re.findall(r"(--[a-z-]+) \"\$\$", recipe[0]))
     help_text = next(
-        action.choices["test-image"].format_help()  # type: ignore[index,call-overload]
+        action.choices[target].format_help()  # type: ignore[index,call-overload]
         for action in parser()._subparsers._group_actions  # type: ignore[union-attr]
     )
     known = set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE))
-    assert known - given == {"--minimum-checks"}
+    assert known - given == without
     exported = re.search(r"^export (.*)$", makefile, re.MULTILINE)
     assert exported is not None
     used = set(re.findall(r"\"\$\$([A-Z_]+)\"", makefile))

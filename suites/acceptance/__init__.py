@@ -1,0 +1,1 @@
+"""A short benchmark of an appliance that is reached by its address alone."""
