@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.test_endpoint import suites_at_endpoint
 from harness.errors import HarnessError
 from harness.matrix.choice import chosen_suites, not_by_default
-from harness.cli.test_endpoint import suites_at_endpoint
 from harness.matrix.suites import CELLS_FILE, SUITES_FOLDER, Share, Suite, load_suites
 
 GOOD = """suites:
