@@ -186,6 +186,13 @@ def test_every_base_of_the_project_says_which_versions_it_stands_for(name: str) 
     assert {"libc6", "systemd", "openssl", "openssh-server", "nginx", "certbot"} <= set(base.versions)
 
 
+@pytest.mark.parametrize("name", known_bases())
+def test_every_base_has_what_the_appliance_runs_on(name: str) -> None:
+    wanted = {"nginx", "libnginx-mod-http-js", "openssl", "openssh-server", "ca-certificates", "curl", "jq"}
+    wanted |= {"iproute2", "certbot", "libgomp1", "libstdc++6", "logrotate"}
+    assert wanted <= set(load_base(name).packages)
+
+
 def test_the_engine_is_compiled_for_the_oldest_c_library_of_all_bases() -> None:
     """A program runs on the glibc it was linked with and on every later one."""
     libraries = {parse_version(load_base(name).versions["libc6"]): load_base(name) for name in known_bases()}
