@@ -1,4 +1,8 @@
-"""The stand-in for one-apps' service.sh in a folder: all absolute paths it names lie below that folder."""
+"""The stand-in for one-apps' service.sh in a folder: all absolute paths it names lie below that folder.
+
+ONE_APPLIANCE=FOLDER runs the same tests with one-apps' own files instead: FOLDER holds `service` and lib/, as
+/etc/one-appliance does.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 APPLIANCE_FOLDER = Path(__file__).resolve().parents[2] / "appliance"
 STANDIN = APPLIANCE_FOLDER / "standin"
+
+GENUINE = os.environ.get("ONE_APPLIANCE", "")
+SERVICE_FOLDER = Path(GENUINE).absolute() if GENUINE else STANDIN / "one-appliance"
+
+in_own_words = pytest.mark.skipif(bool(GENUINE), reason="one-apps says the same in other words")
 
 
 @dataclass(frozen=True)
@@ -70,9 +81,11 @@ class Service:
 def install_service(root: Path, appliance: str) -> Service:
     """Put `service`, its library and this appliance.sh below an existing folder."""
     made = Service(root)
-    shutil.copytree(STANDIN / "one-appliance", made.home)
+    shutil.copytree(SERVICE_FOLDER, made.home)
     for path in (made.home / "service", *(made.home / "lib").iterdir()):
         path.write_text(relocate(path.read_text(encoding="utf-8"), root), encoding="utf-8")
+    # One-apps' starts itself again, under flock.
+    (made.home / "service").chmod(0o755)
     script = made.home / "service.d/appliance.sh"
     script.parent.mkdir(exist_ok=True)
     script.write_text(appliance, encoding="utf-8")

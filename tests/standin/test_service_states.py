@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from relocated import Service, install_service
+from relocated import Service, in_own_words, install_service
 
 STAGES = ("install", "configure", "bootstrap")
 
@@ -181,6 +181,17 @@ def test_a_signal_cleans_up_and_lets_the_stage_go_on_without_errexit(service: Se
     assert service.calls == ["install", "cleanup", "survived", "install_failure", "cleanup"]
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_error_that_is_only_told_ends_the_stage(service: Service, stage: str) -> None:
+    """`msg error` returns 1: whoever wants to collect errors, or to fall back, has to catch it."""
+    service.set_status(
+        {"install": "", "configure": "install_success", "bootstrap": "configure_success"}[stage]
+    )
+    result = service.run(stage, body='msg error "not good"; echo went-on >>"$CALLS"')
+    assert (result.returncode, service.status) == (1, f"{stage}_failure\n")
+    assert service.calls == [stage, "cleanup"]
+
+
 def test_a_stage_that_fails_says_so_in_the_message_of_the_day(service: Service) -> None:
     service.set_status("install_success")
     service.run("configure", body="false")
@@ -218,6 +229,7 @@ def test_only_the_owner_may_read_what_a_stage_makes(service: Service) -> None:
     assert list(modes.values()) == [0o600] * 4 + [0o700] * 2, modes
 
 
+@in_own_words
 def test_the_log_has_both_streams_and_is_printed(service: Service) -> None:
     result = service.run("install", body="msg info one; msg warning two; msg debug three")
     log = (service.root / "var/log/one-appliance/install.log").read_text(encoding="utf-8")
@@ -253,6 +265,14 @@ def test_a_pipe_left_by_a_power_cut_fails_one_stage(service: Service) -> None:
     assert service.status == "configure_failure\n"
     assert not service.pipe.exists()
     assert service.run("configure", RECONFIGURABLE="true").returncode == 0
+
+
+def test_a_pipe_left_by_a_power_cut_is_for_ever_where_nothing_may_run_again(service: Service) -> None:
+    service.set_status("install_success")
+    service.pipe.parent.mkdir(parents=True)
+    os.mkfifo(service.pipe)
+    assert [service.run("configure").returncode for _ in range(2)] == [1, 1]
+    assert service.status == "configure_failure\n"
 
 
 @pytest.mark.parametrize(
@@ -318,6 +338,7 @@ def test_the_version_on_the_command_line_wins(service: Service) -> None:
     assert service.calls == ["install", "2.5", "cleanup"]
 
 
+@in_own_words
 @pytest.mark.parametrize("arguments", [["help"], ["-h"], ["--help"], []], ids=" ".join)
 def test_help_lists_the_parameters_and_changes_nothing(service: Service, arguments: list[str]) -> None:
     result = service.run(*arguments)
