@@ -1,7 +1,9 @@
 """The appliance's parameters: read from appliance/parameters.yaml, rendered for bash and for the docs.
 
-python -m harness.parameters           compares the generated files with the YAML, exit 1 when they differ
-python -m harness.parameters --write   rewrites them
+python -m harness.parameters           compares what is generated with its YAML, exit 1 when it differs
+python -m harness.parameters --write   rewrites it
+
+Generated are bash's table and the tables of documents, those of profiles.yaml among them.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from typing import Any, Literal, cast, get_args
 
 import yaml
 
+from harness.documents import documents, with_tables
+from harness.errors import HarnessError
 from harness.locations import REPOSITORY
+from harness.profiles import load_profiles, render_sizing_table
 
 SOURCE = REPOSITORY / "appliance" / "parameters.yaml"
 BASH_TABLE = REPOSITORY / "appliance" / "lib" / "parameter_table.sh"
-DOCUMENT = REPOSITORY / "docs" / "parameters.md"
-TABLE_BEGIN = "<!-- parameters: begin (generated from appliance/parameters.yaml) -->"
-TABLE_END = "<!-- parameters: end -->"
 
 Kind = Literal["password", "integer", "decimal", "choice", "base64_pem", "hostname", "https_url", "origins"]
 Stage = Literal["install", "configure", "bootstrap"]
@@ -109,31 +111,37 @@ def render_markdown_table(parameters: Sequence[Parameter]) -> str:
     """The table people read, as GitHub Markdown."""
     rows = ["| Parameter | Default | Accepted | What it does |", "|---|---|---|---|"]
     for parameter in parameters:
-        default = f"`{parameter.default}`" if parameter.default else "(none)"
-        if parameter.kind == "password" and not parameter.default:
-            default = "(generated)"
-        cells = (f"`{parameter.name}`", default, parameter.accepted, parameter.help)
+        cells = (
+            f"`{parameter.name}`", _default_in_words(parameter), parameter.accepted, parameter.help
+        )  # fmt: skip
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
 
-def replace_table(document: str, table: str) -> str:
-    """Put `table` between the markers of `document`; raises ParameterTableError when a marker is missing."""
-    if TABLE_BEGIN not in document or TABLE_END not in document:
-        raise ParameterTableError(
-            f"{DOCUMENT.name}: a marker is missing; it needs {TABLE_BEGIN} and {TABLE_END}"
-        )
-    before, rest = document.split(TABLE_BEGIN, 1)
-    after = rest.split(TABLE_END, 1)[1]
-    return f"{before}{TABLE_BEGIN}\n{table}{TABLE_END}{after}"
+def render_brief_table(parameters: Sequence[Parameter]) -> str:
+    """The table for those who want to know what there is, as GitHub Markdown."""
+    rows = ["| Parameter | Default | What it does |", "|---|---|---|"]
+    for parameter in parameters:
+        told = parameter.help.replace("|", "\\|")
+        rows.append(f"| `{parameter.name}` | {_default_in_words(parameter)} | {told} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default_in_words(parameter: Parameter) -> str:
+    if parameter.default:
+        return f"`{parameter.default}`"
+    return "(generated)" if parameter.kind == "password" else "(none)"
 
 
 def generated_files(parameters: Sequence[Parameter]) -> dict[Path, str]:
-    """Every generated file with the content it must have."""
-    return {
-        BASH_TABLE: render_bash_table(parameters),
-        DOCUMENT: replace_table(DOCUMENT.read_text(encoding="utf-8"), render_markdown_table(parameters)),
+    """Every generated file, and every document with a generated table, with the content it must have."""
+    tables = {
+        "parameters": render_markdown_table(parameters),
+        "parameters-brief": render_brief_table(parameters),
+        "sizing": render_sizing_table(load_profiles().values()),
     }
+    drawn = {path: with_tables(path.read_text(encoding="utf-8"), tables) for path in documents()}
+    return {BASH_TABLE: render_bash_table(parameters), **drawn}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         wanted = generated_files(load_parameters())
-    except ParameterTableError as error:
+    except (ParameterTableError, HarnessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
@@ -152,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wrote {path.relative_to(REPOSITORY)}")
         else:
             print(
-                f"error: {path.relative_to(REPOSITORY)} differs from appliance/parameters.yaml",
+                f"error: {path.relative_to(REPOSITORY)} differs from what it is generated from",
                 file=sys.stderr,
             )
     if stale and not options.write:

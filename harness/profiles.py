@@ -1,6 +1,7 @@
 """Hardware profiles (profiles.yaml): the size of a guest and the speed it is held to."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
     if not isinstance(entries, dict) or not entries:
         reader.fail("profiles", "must be a mapping from a name to its hardware, with at least one entry")
     return {str(name): _profile(reader, name, entry) for name, entry in entries.items()}
+
+
+def render_sizing_table(profiles: Iterable[Profile]) -> str:
+    """What each profile is and promises, as GitHub Markdown; those without targets are left out."""
+    rows = ["| profile | vCPUs | memory | disk | tokens a second, single stream |", "|---|--:|--:|--:|---|"]
+    for profile in profiles:
+        if profile.targets is not None:
+            speed = f"{profile.targets.decode_min:g} to {profile.targets.decode_max:g}"
+            sizes = f"{profile.vcpus} | {profile.ram_mib / 1024:g} GiB | {profile.disk_gib} GiB"
+            rows.append(f"| {profile.name} | {sizes} | {speed}, {profile.targets.model} |")
+    return "\n".join(rows) + "\n"
 
 
 def find_profile(name: str, path: Path | None = None) -> Profile:

@@ -35,18 +35,11 @@ def _of_file(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise HarnessError(f"can't read PASSWORD_FILE={path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISFIFO(facts.st_mode)):
-            raise HarnessError(f"PASSWORD_FILE={path} is no file")
-        if facts.st_mode & 0o077:
-            raise HarnessError(
-                f"others can read PASSWORD_FILE={path} (mode {stat.S_IMODE(facts.st_mode):04o})",
-                hint=f"chmod 600 {path}, and change the password if others may have read it",
-            )
-        if facts.st_uid not in (os.geteuid(), 0):
-            raise HarnessError(f"PASSWORD_FILE={path} belongs to another user")
-        data = file.read(LONGEST_BYTES + 1)
+    try:
+        _require_private(path, os.fstat(descriptor))
+        data = os.read(descriptor, LONGEST_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > LONGEST_BYTES:
         raise HarnessError(f"PASSWORD_FILE={path} is too large for a password")
     try:
@@ -56,6 +49,18 @@ def _of_file(path: Path) -> str:
     if len(lines) != 1:
         raise HarnessError(f"PASSWORD_FILE={path} has {len(lines)} lines; the password alone must be in it")
     return lines[0]
+
+
+def _require_private(path: Path, facts: os.stat_result) -> None:
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISFIFO(facts.st_mode)):
+        raise HarnessError(f"PASSWORD_FILE={path} is no file")
+    if facts.st_mode & 0o077:
+        raise HarnessError(
+            f"others can read PASSWORD_FILE={path} (mode {stat.S_IMODE(facts.st_mode):04o})",
+            hint=f"chmod 600 {path}, and change the password if others may have read it",
+        )
+    if facts.st_uid not in (os.geteuid(), 0):
+        raise HarnessError(f"PASSWORD_FILE={path} belongs to another user")
 
 
 def _typed() -> str:

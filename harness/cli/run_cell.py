@@ -175,8 +175,10 @@ def endpoint_options(endpoint: Endpoint | None, password: int | None) -> list[st
     """What tells the cell's pytest where its endpoint is; the password comes by this descriptor."""
     if endpoint is None:
         return []
+    # Known by whom it says the model is owned; of others every engine's known differences are pardoned.
+    engine = [f"--expect-engine={endpoint.engine}:{endpoint.model}"] if endpoint.engine else []
     return [
-        "--endpoint", endpoint.url, "--endpoint-trust", str(endpoint.trust),
+        *engine, "--endpoint", endpoint.url, "--endpoint-trust", str(endpoint.trust),
         f"--endpoint-model={endpoint.model}", "--endpoint-password-fd", str(password),
     ]  # fmt: skip
 

@@ -34,6 +34,8 @@ from harness.strict_yaml import Reader, read_yaml
 
 SUITES_FILE = SUITES_FOLDER / "endpoint.yaml"
 CELL = "endpoint"
+ENGINE_OF_OWNER = {"llamacpp": "llama-server"}
+"""Engines by what they say of their models' owner."""
 LONGEST_MODEL = 200
 """Characters of a model's name."""
 READ_TIMEOUT_S = 30.0
@@ -116,12 +118,13 @@ def log_in(url: str, trusted: Trusted, password: str) -> Endpoint:
     except httpx.TransportError as error:
         raise HarnessError(f"{url} broke off: {str(error) or type(error).__name__}") from None
     try:
-        model = str(listed.json()["data"][0]["id"])
-    except (ValueError, KeyError, IndexError, TypeError):
-        model = ""
+        first = listed.json()["data"][0]
+        model, engine = str(first["id"]), ENGINE_OF_OWNER.get(str(first.get("owned_by")), "")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        model = engine = ""
     if not model.isprintable() or not 0 < len(model) <= LONGEST_MODEL:
         raise HarnessError(f"{url} is no SLM-Copilot: its /v1/models is no list of models")
-    return Endpoint(url, trusted.file, password, model, endpoint.tls_mode)
+    return Endpoint(url, trusted.file, password, model, endpoint.tls_mode, engine)
 
 
 def _require(url: str, answer: httpx.Response, path: str) -> None:
@@ -196,7 +199,7 @@ def _results(
         reason=cell.reason,
         fault=cell.fault,
         interrupted=interrupted or cell.interrupted,
-        image=ImageFacts(**{**vars(NO_IMAGE), "model": endpoint.model}),
+        image=ImageFacts(**{**vars(NO_IMAGE), "model": endpoint.model, "engine": endpoint.engine}),
         host=HostFacts(
             cpu=host.cpu_name(host.read_proc("cpuinfo")),
             cores=host.usable_cores(),

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from harness.client.certificate import CertificateFacts, read_certificate
 from harness.client.https import CONNECT_TIMEOUT_S, verifying_context
 from harness.errors import HarnessError
 from harness.results.model import write_whole
 
 FINGERPRINT = re.compile(r"(?:sha256[:=])?([0-9a-f]{64}|[0-9a-f]{2}(?::[0-9a-f]{2}){31})", re.IGNORECASE)
+
+CERTIFICATE = re.compile(
+    r"^-----BEGIN CERTIFICATE-----\s.*?^-----END CERTIFICATE-----$", re.MULTILINE | re.DOTALL
+)
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Ubuntu
@@ -208,16 +209,15 @@ def _certificates_of(source: Path) -> str:
     """The certificates of a PEM file, and nothing else that may stand in it (a private key). Raises
     HarnessError."""
     try:
-        data = source.read_bytes()
+        text = source.read_bytes().decode("ascii", "replace")
     except OSError as error:
         raise HarnessError(f"can't read CA={source}: {error.strerror}") from None
+    found = "".join(f"{block}\n" for block in CERTIFICATE.findall(text))
     try:
-        found = x509.load_pem_x509_certificates(data)
-    except ValueError as error:
-        raise HarnessError(
-            f"CA={source} has no PEM certificate: {error}", hint="it begins with -----BEGIN"
-        ) from None
-    return "".join(one.public_bytes(Encoding.PEM).decode() for one in found)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
+    except (ssl.SSLError, ValueError):
+        raise HarnessError(f"CA={source} has no readable PEM certificate") from None
+    return found
 
 
 def _system_bundle() -> Path:

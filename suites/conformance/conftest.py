@@ -37,6 +37,7 @@ ORDER = (
     "engine",
     "openai_api",
     "openai_python",
+    "documented_clients",
     "sse",
     "throughput",
     "slow_prefill",

@@ -8,17 +8,18 @@ import pytest
 import yaml
 from bash_guest import Guest
 
+from harness.locations import REPOSITORY
 from harness.parameters import (
     BASH_TABLE,
-    DOCUMENT,
     SOURCE,
     ParameterTableError,
     generated_files,
     load_parameters,
     main,
     render_markdown_table,
-    replace_table,
 )
+
+DOCUMENT = REPOSITORY / "docs" / "parameters.md"
 
 DEFAULTS = {
     "ONEAPP_SLM_ADMIN_PASSWORD": "",
@@ -130,11 +131,6 @@ def test_a_name_declared_twice_is_refused(tmp_path: Path) -> None:
         load_parameters(path)
 
 
-def test_a_document_without_markers_is_refused() -> None:
-    with pytest.raises(ParameterTableError, match="marker"):
-        replace_table("# Parameters\n", "| x |\n")
-
-
 def test_the_command_says_when_a_file_is_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,7 +138,8 @@ def test_the_command_says_when_a_file_is_stale(
     table.write_text(BASH_TABLE.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
     monkeypatch.setattr("harness.parameters.BASH_TABLE", table)
     monkeypatch.setattr("harness.parameters.REPOSITORY", tmp_path)
-    monkeypatch.setattr("harness.parameters.DOCUMENT", _copy(DOCUMENT, tmp_path))
+    document = _copy(DOCUMENT, tmp_path)
+    monkeypatch.setattr("harness.parameters.documents", lambda: [document])
     assert main([]) == 1
     assert "--write" in capsys.readouterr().err
     assert main(["--write"]) == 0
