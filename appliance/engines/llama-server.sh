@@ -1,9 +1,6 @@
 # shellcheck shell=bash
 # Engine llama-server (llama.cpp). The interface is described in README.md beside this file.
 
-SLM_ENGINE_UNIT=slm-engine.service
-SLM_ENGINE_USER=slm-engine
-
 # Tokens read in one turn of the engine's loop. Between turns it starts new clients and lets go of those that left:
 # large values read a prompt a little quicker, small ones keep everybody else from waiting on slow machines.
 SLM_ENGINE_BATCH=64
@@ -13,6 +10,9 @@ SLM_ENGINE_SLOTS=4
 # room. Each new request moves what others have had read there, and what is larger than all of it is lost.
 # shellcheck disable=SC2034 # capacity.sh reads both
 SLM_ENGINE_CACHE_MIB=512 SLM_ENGINE_CACHE_CONTEXTS=8
+# What tells that it is alive.
+# shellcheck disable=SC2034 # engine_service.sh and proxy.sh read it
+SLM_ENGINE_HEALTH=/health
 # A comment on a silent stream, in seconds: clients and proxies give up on a connection without bytes.
 SLM_ENGINE_PING_SECONDS=5
 
@@ -24,23 +24,28 @@ GET,HEAD /v1/models /v1/models
 LIST
 }
 
+# What not every engine can do.
+engine_can() {
+  [[ $1 == keep_prompts || $1 == bench ]]
+}
+
+# It asks for no key.
+engine_authorization() {
+  :
+}
+
 engine_install() {
   [[ -x $SLM_ENGINE_DIR/llama-server ]] || fail "$SLM_ENGINE_DIR/llama-server is missing: this image wasn't built completely" || return
-  id -u "$SLM_ENGINE_USER" >/dev/null 2>&1 ||
-    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SLM_ENGINE_USER" || return
-  chown -R root:root "$SLM_ENGINE_DIR" && chmod -R u=rwX,go=rX "$SLM_ENGINE_DIR" || return
-  give 0755 root:root "$SLM_HOME" "$SLM_APPLIANCE_DIR/bin/engine-state" "$SLM_APPLIANCE_DIR/bin/kept-prompts" || return
+  install_engine_tree || return
   [[ -n $(engine_version) ]] || fail "llama-server does not run in this image: $(missing_libraries)" || return
-  install_unit_file "$SLM_APPLIANCE_DIR/templates/slm-engine.service" "$SLM_ROOT/etc/systemd/system/$SLM_ENGINE_UNIT" || return
-  reload_units && enable_unit "$SLM_ENGINE_UNIT"
+  install_engine_unit "$SLM_APPLIANCE_DIR/templates/slm-engine.service"
 }
 
 engine_configure() {
   local environment
   environment=$(render_engine_environment) || return
   make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
-  has_text "$SLM_ENGINE_ENV" "$environment"$'\n' || mark_pending engine || return
-  write_text_if_changed 0640 "root:$SLM_ENGINE_USER" "$SLM_ENGINE_ENV" "$environment"$'\n'
+  write_engine_file 0640 "$SLM_ENGINE_ENV" "$environment"
 }
 
 # Only what configure decides; what never changes is in the unit. --threads-batch has no variable of the engine's.
@@ -60,45 +65,6 @@ LLAMA_ARG_CACHE_RAM=$cache_mib
 LLAMA_ARG_SSE_PING_INTERVAL=$SLM_ENGINE_PING_SECONDS
 LLAMA_ARG_THREADS_HTTP=$((SLM_MAX_REQUESTS + 8))"
 }
-
-engine_begin() {
-  local verb=start
-  enable_unit "$SLM_ENGINE_UNIT"
-  if is_pending engine; then
-    verb=restart
-  fi
-  systemctl "$verb" --no-block "$SLM_ENGINE_UNIT" || fail "the engine did not become ready: $(last_engine_error)"
-}
-
-# Blocks until the model answers (the unit's ExecStartPost) or the unit has failed. A start or restart that
-# engine_begin has asked for is waited for, not done again.
-engine_start() {
-  systemctl start "$SLM_ENGINE_UNIT" || fail "the engine did not become ready: $(last_engine_error)" || return
-  clear_pending engine
-}
-
-last_engine_error() {
-  local line
-  line=$(journalctl --unit "$SLM_ENGINE_UNIT" --lines 50 --output cat 2>/dev/null | grep -E 'error|fail' | grep -v "^$SLM_ENGINE_UNIT" | tail -n 1 || true)
-  printf '%s (journalctl -u %s)\n' "${line:-it said nothing}" "$SLM_ENGINE_UNIT"
-}
-
-engine_stop() {
-  systemctl stop "$SLM_ENGINE_UNIT"
-}
-
-# One try: true when the loaded model answers a completion of one token.
-engine_ready() {
-  engine_is_healthy && engine_answers 600
-}
-
-# While the model loads this is asked several times a second, and a program started for it would take from the engine,
-# on emulated machines, what it needs to get ready. The subshell ends with what may go wrong with a connection.
-engine_is_healthy() (
-  exec {connection}<>"/dev/tcp/$SLM_ENGINE_HOST/$SLM_ENGINE_PORT" || exit
-  printf 'GET /health HTTP/1.0\r\n\r\n' >&"$connection"
-  read -r -t 5 _ status _ <&"$connection" && [[ $status == 200 ]]
-) 2>/dev/null
 
 # engine_answers SECONDS   true when a completion of one token is answered within that time. No client's cached
 # prompt is used or extended.
@@ -164,10 +130,6 @@ engine_progress() {
   printf '\n'
 }
 
-engine_url() {
-  printf 'http://%s:%s\n' "$SLM_ENGINE_HOST" "$SLM_ENGINE_PORT"
-}
-
 engine_version() {
   "$SLM_ENGINE_DIR/llama-server" --version 2>&1 | sed -n 's/^version: //p'
 }
@@ -181,8 +143,8 @@ missing_libraries() {
 # Which of its CPU libraries the running engine chose, such as "zen4" or "haswell".
 engine_cpu_variant() {
   local pid variant=''
-  pid=$(systemctl show --property MainPID --value "$SLM_ENGINE_UNIT" 2>/dev/null || true)
-  if [[ -n $pid && $pid != 0 ]]; then
+  pid=$(engine_main_pid)
+  if ((pid > 0)); then
     variant=$(sed -n 's/.*libggml-cpu-\([a-z0-9_]*\)\.so.*/\1/p;T;q' "$SLM_PROC/$pid/maps" 2>/dev/null || true)
   fi
   printf '%s\n' "${variant:-unknown}"

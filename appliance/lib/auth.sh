@@ -42,16 +42,22 @@ generate_password() {
 # The nginx map that decides about a request. Its regular expressions are case-sensitive (plain map keys are not);
 # the scheme's name isn't, as RFC 9110 has it. Comparing costs nothing per request, unlike a password hash.
 render_auth_map() {
-  local basic bearer
+  local basic bearer upstream
   basic=$(printf '%s:%s' "$SLM_ADMIN_USER" "$SLM_PASSWORD" | base64 -w0) || return
   basic=$(escaped_for_regex "$basic")
   bearer=$(escaped_for_regex "$SLM_PASSWORD")
+  upstream=$(engine_authorization) || return
   cat <<CONF
 # Written by the appliance's configure stage; holds the API password, root only.
 map \$http_authorization \$slm_authorized {
     default 0;
     "~^(?i:Basic) +$basic\$" 1;
     "~^(?i:Bearer) +$bearer\$" 1;
+}
+# What the engine behind nginx is told instead; only for those who may come in.
+map \$slm_authorized \$slm_engine_authorization {
+    default "";
+    1 "$upstream";
 }
 CONF
 }

@@ -12,7 +12,7 @@ load_flavor() {
   local engine_file=$SLM_APPLIANCE_DIR/engines/$SLM_ENGINE.sh
   [[ -r $engine_file ]] || fail "engine '$SLM_ENGINE' isn't built into this image: no $engine_file" || return
   # shellcheck source=/dev/null
-  . "$engine_file"
+  . "$SLM_APPLIANCE_DIR/lib/engine_service.sh" && . "$engine_file"
 }
 
 # flavor_values NAME DEFAULT...   values without taking over the others, in one line; the defaults where the image isn't

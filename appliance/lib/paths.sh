@@ -11,6 +11,9 @@ SLM_MODELS_DIR=$SLM_HOME/models
 
 SLM_CONFIG_DIR=$SLM_ROOT/etc/slm-copilot
 SLM_ENGINE_ENV=$SLM_CONFIG_DIR/engine.env
+# an engine's internal key, and the description of its model, where it needs them
+SLM_ENGINE_KEY=$SLM_CONFIG_DIR/engine-key.env
+SLM_ENGINE_MODEL=$SLM_CONFIG_DIR/engine-model.yaml
 # the engine's own: what it has read of its clients' prompts
 SLM_KEPT_DIR=$SLM_ROOT/var/lib/slm-engine
 SLM_PASSWORD_FILE=$SLM_CONFIG_DIR/admin-password

@@ -126,6 +126,7 @@ render_site() {
   site=${site//@LISTEN_HTTP_IPV6@/"$ipv6_http"}
   site=${site//@AUTH_FILE@/"$SLM_PROXY_AUTH"}
   site=${site//@ENGINE_ADDRESS@/"$SLM_ENGINE_HOST:$SLM_ENGINE_PORT"}
+  site=${site//@ENGINE_HEALTH@/"$SLM_ENGINE_HEALTH"}
   site=${site//@PRIMARY_HOST@/"$primary"}
   site=${site//@HTTPS_PORT@/"$SLM_HTTPS_PORT"}
   site=${site//@HTTP_PORT@/"$SLM_HTTP_PORT"}

@@ -48,7 +48,9 @@ look_after_engine() {
     WATCHED_IDLE_S=$((WATCHED_IDLE_S + SLM_WATCHDOG_LOOK_S))
     return
   fi
-  [[ $progress != idle* ]] || engine_keep_prompts
+  if [[ $progress == idle* ]] && engine_can keep_prompts; then
+    engine_keep_prompts
+  fi
   if engine_proves_life; then
     WATCHED_PROGRESS=$(engine_progress) || WATCHED_PROGRESS=''
     WATCHED_IDLE_S=0

@@ -275,9 +275,9 @@ def test_a_model_that_is_no_gguf_and_an_unknown_engine(guest: Guest) -> None:
     guest.configure(check=False)
     assert "is not a GGUF file" in guest.console()[-1]
     flavor = guest.path("/opt/slm-copilot/flavor.env")
-    flavor.write_text(flavor.read_text().replace("SLM_ENGINE=llama-server", "SLM_ENGINE=localai"))
+    flavor.write_text(flavor.read_text().replace("SLM_ENGINE=llama-server", "SLM_ENGINE=other"))
     guest.configure(check=False)
-    assert "engine 'localai' isn't built into this image" in guest.console()[-1]
+    assert "engine 'other' isn't built into this image" in guest.console()[-1]
 
 
 def test_the_console_line_stays_one_line(guest: Guest) -> None:
