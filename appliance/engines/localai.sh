@@ -19,6 +19,9 @@ SLM_ENGINE_CACHE_MIB=512 SLM_ENGINE_CACHE_CONTEXTS=8
 # Two programs instead of one.
 # shellcheck disable=SC2034 # capacity.sh reads it
 SLM_CAPACITY_ENGINE_KIB=$((384 * 1024))
+# Its wire differs from OpenAI's (docs/engines.md).
+# shellcheck disable=SC2034 # proxy_mending.sh reads it
+SLM_ENGINE_NEEDS_MENDING=yes
 # It proves that the server lives; the listener opens once the model is loaded.
 # shellcheck disable=SC2034 # engine_service.sh and proxy.sh read it
 SLM_ENGINE_HEALTH=/readyz
@@ -178,8 +181,8 @@ show_engine_key() {
   printf 'header = "Authorization: Bearer %s"\n' "$(engine_key)"
 }
 
-# "busy" while somebody is connected, then the CPU time of the backend in tenths of a second: it moves with all that is
-# computed, and an idle or a stuck backend uses none. LocalAI itself tells nothing while it computes.
+# "busy" while somebody is connected, then the CPU time of the backend in hundredths of a second: it moves with all that
+# is computed, and an idle or a stuck backend uses none. LocalAI itself tells nothing while it computes.
 engine_progress() {
   local server backend state=idle ticks=0 more
   server=$(engine_main_pid)
@@ -189,7 +192,7 @@ engine_progress() {
     more=$(cpu_ticks "$backend") || continue
     ticks=$((ticks + more))
   done < <(engine_backends "$server")
-  printf '%s %s\n' "$state" $((ticks / 10))
+  printf '%s %s\n' "$state" "$ticks"
 }
 
 # Somebody is connected to the engine's port.

@@ -5,12 +5,12 @@
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-readonly HERE ENGINE_DIR=$HERE/../..
+readonly HERE ENGINE_DIR=$HERE/../.. PROC=${SLM_PROC:-/proc}
 
 # The AVX-512 build needs what the backend's own script doesn't ask for.
 choose_backend() {
   local flags feature
-  flags=" $(sed -n 's/^flags[[:space:]]*: //p;T;q' /proc/cpuinfo) "
+  flags=" $(sed -n 's/^flags[[:space:]]*: //p;T;q' "$PROC/cpuinfo") "
   if [[ $flags == *' avx512f '* ]]; then
     for feature in avx512bw avx512dq avx512vl; do
       if [[ $flags != *" $feature "* ]]; then
