@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -46,11 +46,20 @@ def is_shell(path: Path) -> bool:
     return first.startswith(b"#!") and any(Path(os.fsdecode(word)).name in ("sh", "bash") for word in words)
 
 
-def run(command: Sequence[str], root: Path = REPOSITORY) -> None:
-    """Run a linter. Raises Complaint with its output, or HarnessError when it isn't installed."""
+def run(
+    command: Sequence[str], root: Path = REPOSITORY, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a linter, with additions to the environment. Raises Complaint with its output, or HarnessError when
+    it isn't installed."""
     try:
         answer = subprocess.run(
-            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            cwd=root,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         raise HarnessError(f"{command[0]} is not installed", hint="run `make setup`") from None
@@ -71,14 +80,22 @@ def parse_yaml(files: Iterable[Path], root: Path = REPOSITORY) -> None:
 
 
 def check_packer(folders: Iterable[Path], root: Path = REPOSITORY) -> None:
-    """Packer's own format and syntax check. Raises Complaint, or HarnessError when Packer can't be had."""
-    from harness.image.packer_tools import packer_binary
+    """Packer's own format check, and what it says of the templates with each flavor's variables. Raises
+    Complaint, or HarnessError when Packer can't be had."""
+    from harness.cli.lint_packer import validate_templates
+    from harness.image.packer_tools import installed_plugin_folder, packer_binary
 
     packer = str(packer_binary())
     for folder in folders:
         run([packer, "fmt", "-check", "-diff", str(folder)], root)
         for template in sorted((root / folder).glob("*.pkr.hcl")):  # each stands for itself
             run([packer, "validate", "-syntax-only", str(template)], root)
+    plugins = installed_plugin_folder()
+    validate_templates(packer, lambda command, more: run(command, root, more), plugins)
+    if plugins is None:
+        terminal.say(
+            "  Packer's QEMU plugin is not here: the names of its own settings are not checked", "dim"
+        )
 
 
 def beside_python(name: str) -> str:

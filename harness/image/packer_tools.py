@@ -58,14 +58,21 @@ def plugin_folder(during: Step) -> Path:
     HarnessError when there is none and it can't be built; that is remembered for REMEMBERED_S.
     """
     wanted = load_artifacts().modules["packer-plugin-qemu"]
-    for folder in _plugin_folders():
-        if _has_plugin(folder, wanted):
-            return folder
+    installed = installed_plugin_folder()
+    if installed is not None:
+        return installed
     binary = _built("packer-plugin-qemu", wanted, during)
     folder = binary.parent / "plugins"
     if not _has_plugin(folder, wanted):
         _register(binary, folder)
     return folder
+
+
+def installed_plugin_folder() -> Path | None:
+    """The first of Packer's own plugin folders that holds the QEMU plugin, new enough and undamaged; None
+    where it would have to be built."""
+    wanted = load_artifacts().modules["packer-plugin-qemu"]
+    return next((folder for folder in _plugin_folders() if _has_plugin(folder, wanted)), None)
 
 
 def provide() -> int:

@@ -46,7 +46,8 @@ _install() {
   "${APT[@]}" install "${packages[@]}"
 }
 
-# Only what is there: the list names what some images have and others don't.
+# Only what is there: the list names what some images have and others don't. What nothing needs any more stays: with
+# the distribution's meta packages gone apt would count most of the system to it.
 _purge() {
   local name
   local -a there=()
@@ -56,7 +57,6 @@ _purge() {
     fi
   done
   ((${#there[@]} == 0)) || "${APT[@]}" purge "${there[@]}"
-  "${APT[@]}" autoremove --purge
 }
 
 _choose_units() {

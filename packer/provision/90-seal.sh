@@ -31,7 +31,7 @@ _forget_build_network() {
 # What a cloud image was told by its seed, and what it did about it.
 _forget_cloud_init() {
   rm -rf /var/lib/cloud /run/cloud-init /etc/cloud /etc/sudoers.d/90-cloud-init-users
-  rm -f /etc/ssh/sshd_config.d/*cloud*
+  rm -f /etc/ssh/sshd_config.d/*cloud* /etc/sysctl.d/99-cloudimg-ipv6.conf
 }
 
 _forget_identity() {

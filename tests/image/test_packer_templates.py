@@ -9,25 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import lint_packer
 from harness.image.flavor import FLAVORS_FOLDER, known_flavors, load_flavor
 from harness.image.packer import PROVISION_SCRIPT, TEMPLATE, TEMPLATE_BOOTED
 from harness.image.staging import LABEL, PROVISION
 
 # What run_packer passes with -var; test_packer_choice.py holds it to this.
-PASSED = {
-    TEMPLATE: {
-        "base_image",
-        "base_sha256",
-        "staging_iso",
-        "output_directory",
-        "accelerator",
-        "ssh_private_key_file",
-        "ssh_public_key_base64",
-        "serial_log",
-        "package_list",
-    },
-    TEMPLATE_BOOTED: {"ssh_port", "ssh_private_key_file", "ssh_timeout", "package_list"},
-}
+PASSED = {template: set(given) for template, given in lint_packer.PASSED.items()}
 TEMPLATES = pytest.mark.parametrize("template", list(PASSED), ids=lambda path: path.name)
 FLAVORS = pytest.mark.parametrize("name", known_flavors())
 
