@@ -35,7 +35,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test fetch image test-image test-endpoint bench bench-compare shell size-host report gate clean
+.PHONY: help setup lint test fetch image test-image test-endpoint bench bench-compare shell size-host report gate release clean
 
 help: ## list targets and variables
 	@printf 'targets:\n'
@@ -113,7 +113,10 @@ report: setup ## draw the reports of the latest run again
 	@$(BIN)/slm report
 
 gate: setup ## may this image be released? PASS, FAIL or INCONCLUSIVE by gate.yaml and its results
-	@exec $(BIN)/slm gate --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --results "$$RESULTS"
+	@exec $(BIN)/slm gate --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" --results "$$RESULTS"
+
+release: setup ## the marketplace bundle of an image that passes the gate, in build/release
+	@exec $(BIN)/slm release --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" --results "$$RESULTS"
 
 clean: ## remove the virtual environment, run folders and tool caches; the cache folder of images stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build ./*.egg-info

@@ -42,7 +42,8 @@ class Parameter:
     """One ONEAPP_SLM_* context variable.
 
     `minimum` and `maximum` bound the value of integer and decimal kinds and the length of a password, both
-    ends included. `default` is what an empty value means; an empty default means "none".
+    ends included. `default` is what an empty value means; an empty default means "none". `form` is what
+    OpenNebula's forms ask for where that isn't the help: a text64 input is encoded on its way.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Parameter:
     maximum: int | None = None
     choices: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    form: str = ""
 
 
 def load_parameters(path: Path = SOURCE) -> tuple[Parameter, ...]:
@@ -185,6 +187,8 @@ def _parameter(path: Path, entry: object) -> Parameter:
             raise ParameterTableError(f"{path}: {name}: '{key}' must be a string (quote numbers)")
     if not isinstance(fields.get("secret"), bool):
         raise ParameterTableError(f"{path}: {name}: 'secret' must be true or false")
+    if not isinstance(fields.get("form", ""), str):
+        raise ParameterTableError(f"{path}: {name}: 'form' must be a string")
     for key, pattern in (("label", _LABEL), ("input", _INPUT)):
         if not pattern.fullmatch(fields[key]):
             raise ParameterTableError(f"{path}: {name}: '{key}' is '{fields[key]}', not {pattern.pattern}")

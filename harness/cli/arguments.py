@@ -51,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     _size_host(add("size-host", "tell how fast this machine would be with a model, before it is downloaded"))
     _report(add("report", "draw the reports of a results.json again"))
     _gate(add("gate", "tell whether an image's results allow its release"))
+    _release(add("release", "write the marketplace bundle of an image that passes the gate"))
+    _validate_bundle(add("validate-bundle", "hold a bundle against every rule of the marketplace"))
     return top
 
 
@@ -244,6 +246,33 @@ exit codes:
 def _gate(command: argparse.ArgumentParser) -> None:
     command.epilog, command.formatter_class = GATE_EXIT_CODES, argparse.RawDescriptionHelpFormatter
     _judged_image(command)
+
+
+RELEASE_EXIT_CODES = """\
+exit codes:
+  0    the bundle is written and keeps every rule
+  1    the gate says FAIL
+  2    no image, no results, no room, or the bundle would break a rule; nothing of it is left
+  3    the gate says INCONCLUSIVE
+"""
+
+
+def _release(command: argparse.ArgumentParser) -> None:
+    command.epilog, command.formatter_class = RELEASE_EXIT_CODES, argparse.RawDescriptionHelpFormatter
+    _judged_image(command)
+    command.add_argument(
+        "--output",
+        type=_optional_path,
+        metavar="FOLDER",
+        help="where the bundle's folder is made (default: build/release)",
+    )
+
+
+def _validate_bundle(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="the bundle")
+    command.add_argument(
+        "--upload", action="store_true", help="it is meant to be uploaded: nothing may stand for none"
+    )
 
 
 def _judged_image(command: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from harness.gate.subject import Subject, load_subject
 from harness.gate.table import answer_lines, answer_table
 from harness.image.artifacts import load_artifacts
 from harness.image.build import image_key
-from harness.image.flavor import load_flavor
+from harness.image.flavor import load_flavor, with_engine
 from harness.locations import images
 from harness.results.folder import reports_root
 from harness.results.model import read_results
@@ -32,6 +32,7 @@ class GateRequest:
     image: Path | None = None
     flavor: str = "ci"
     base: str = ""
+    engine: str = ""
     results: tuple[Path, ...] = ()
     rules: Path = GATE_FILE
 
@@ -81,7 +82,7 @@ def chosen_image(request: GateRequest, results: tuple[Path, ...]) -> Path:
                 f"{results[0]} judged {path}, which isn't there", hint="name the image: make gate IMAGE=..."
             )
         return path
-    flavor = load_flavor(request.flavor, base=request.base)
+    flavor = with_engine(load_flavor(request.flavor, base=request.base), request.engine)
     path = images() / image_key(flavor, load_artifacts()) / f"slm-copilot-{flavor.name}.qcow2"
     if not path.is_file():
         raise HarnessError(

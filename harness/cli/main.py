@@ -178,10 +178,35 @@ def gate(arguments: argparse.Namespace) -> int:
             image=arguments.image,
             flavor=arguments.flavor,
             base=arguments.base,
+            engine=arguments.engine,
             results=arguments.results,
             rules=arguments.rules or GATE_FILE,
         )
     )
+
+
+def release(arguments: argparse.Namespace) -> int:
+    """`slm release`: the bundle of an image that passed the gate."""
+    from harness.cli.gate import GateRequest
+    from harness.cli.release import OUTPUT, release
+    from harness.gate.rules import GATE_FILE
+
+    request = GateRequest(
+        image=arguments.image,
+        flavor=arguments.flavor,
+        base=arguments.base,
+        engine=arguments.engine,
+        results=arguments.results,
+        rules=arguments.rules or GATE_FILE,
+    )
+    return release(request, arguments.output or OUTPUT)
+
+
+def validate_bundle(arguments: argparse.Namespace) -> int:
+    """`slm validate-bundle`: does a bundle keep the marketplace's rules?"""
+    from harness.cli.release import validate
+
+    return validate(arguments.folder, upload=arguments.upload)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -196,6 +221,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "size-host": size_host,
     "report": report,
     "gate": gate,
+    "release": release,
+    "validate-bundle": validate_bundle,
 }
 
 

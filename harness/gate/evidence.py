@@ -80,6 +80,8 @@ def _doubt(run: Run, subject: Subject, rules: FlavorRules, now: datetime) -> str
     ):
         if theirs != ours:
             return f"says {what} {theirs}, the image's own papers say {ours}"
+    if set(said.unpinned) != set(image.unpinned):
+        return "names other unpinned parts than the image's own papers"
     if other := _other_flavor(results, image.flavor):
         return other
     if run.started > now + CLOCK_SLACK:

@@ -41,7 +41,7 @@ class Counted:
 @dataclass(frozen=True)
 class Answer:
     """What the gate says of an image. `reasons` are all that stand against a PASS; `set_aside` the runs that
-    don't count and why; `counted` the cells that do."""
+    don't count and why; `counted` the cells that do, `believed` the runs against which nothing speaks."""
 
     verdict: Verdict
     subject: Subject
@@ -50,6 +50,7 @@ class Answer:
     reasons: tuple[str, ...]
     set_aside: tuple[tuple[Path, str], ...] = ()
     counted: tuple[Counted, ...] = ()
+    believed: tuple[Run, ...] = ()
 
 
 def judge_image(subject: Subject, rules: FlavorRules | None, runs: Sequence[Run], *, now: datetime) -> Answer:
@@ -79,6 +80,7 @@ def judge_image(subject: Subject, rules: FlavorRules | None, runs: Sequence[Run]
         reasons=tuple(f"{row.title}: {row.reason}" for row in rows if row.verdict != "PASS"),
         set_aside=tuple((run.path, run.doubt) for run in runs if run.doubt),
         counted=counted,
+        believed=told,
     )
 
 

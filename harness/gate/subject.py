@@ -52,8 +52,9 @@ class Subject:
 
     @property
     def unpinned(self) -> tuple[str, ...]:
-        """Names of the parts that weren't fixed by a hash."""
-        return tuple(part.name for part in self.parts or () if not part.is_pinned)
+        """The parts that artifacts.yaml didn't fix by a hash: placed by hand, nobody vouches for them."""
+        bare = tuple(part.name for part in self.parts or () if not part.is_pinned)
+        return (*self.image.unpinned, *bare)
 
 
 def load_subject(path: Path) -> Subject:

@@ -9,12 +9,13 @@ from harness.image.flavor import Flavor
 from harness.image.provenance import Part
 
 MODEL = "model"
+ENGINE = "engine"
 
 
 def parts_of(flavor: Flavor, artifacts: Artifacts, found: Iterable[Part] = ()) -> list[dict[str, str]]:
     """The downloads of a flavor as image.json tells them: name, version, the file that was used and its
-    sha256, licence, what it is, where it came from, and `role` (model, or ""). `found` are those whose hash
-    artifacts.yaml may not have."""
+    sha256, licence, what it is, where it came from, and `role` (model, engine, or ""). `found` are those
+    whose hash artifacts.yaml may not have."""
     by_name = {part.name: part for part in found}
     return [
         {
@@ -25,8 +26,14 @@ def parts_of(flavor: Flavor, artifacts: Artifacts, found: Iterable[Part] = ()) -
             "licence": one.licence,
             "what": one.what,
             "origin": one.url or (f"oci:{one.image}" if one.image else f"pypi:{one.package}"),
-            "role": MODEL if one.name == flavor.model_artifact else "",
+            "role": _role(one.name, flavor),
         }
         for one in artifacts.for_flavor(flavor.name, flavor.engine)
         if not one.optional
     ]
+
+
+def _role(name: str, flavor: Flavor) -> str:
+    if name == flavor.model_artifact:
+        return MODEL
+    return ENGINE if name.startswith((f"{ENGINE}-", flavor.engine)) else ""

@@ -136,6 +136,7 @@ OTHER_IMAGE = replace(results().image, sha256="aa" * 32)
         (results(WHOLE, image=replace(results().image, engine="localai")), "says engine localai"),
         (results(WHOLE, image=replace(results().image, engine_version="1")), "says engine version 1"),
         (results(WHOLE, image=replace(results().image, model="devstral")), "says model devstral"),
+        (results(WHOLE, image=replace(results().image, unpinned=("x sha256:ab",))), "other unpinned parts"),
         (results(replace(WHOLE, guest={"SLM_FLAVOR": "release"})), "had a guest of flavor release"),
         (results(WHOLE, days_ago=-1), "starts in the future"),
         (results(WHOLE, days_ago=21), "before the image was built"),

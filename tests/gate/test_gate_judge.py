@@ -177,6 +177,11 @@ def test_a_run_in_doubt_counts_for_nothing_and_is_told() -> None:
             "not fixed by a hash: y",
         ),
         (replace(SUBJECT, parts=(replace(PART, sha256="0" * 64),)), "FAIL", "not fixed by a hash: model-x"),
+        (
+            replace(SUBJECT, image=replace(IMAGE, unpinned=("local-ai sha256:ab",))),
+            "FAIL",
+            "not fixed by a hash: local-ai sha256:ab",
+        ),
     ],
 )
 def test_the_image_itself_can_be_refused(subject: Subject, verdict: str, words: str) -> None:
