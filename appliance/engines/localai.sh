@@ -197,12 +197,11 @@ engine_progress() {
 
 # Somebody is connected to the engine's port.
 engine_has_clients() {
-  local place local_address state port
+  local lines port
   printf -v port '%04X' "$SLM_ENGINE_PORT"
-  while read -r place local_address _ state _; do
-    [[ $place != *: || $local_address != "0100007F:$port" || $state != 01 ]] || return 0
-  done <"$SLM_PROC/net/tcp"
-  return 1
+  mapfile -t lines <"$SLM_PROC/net/tcp"
+  # local address, remote address, state: 01 is connected
+  [[ ${lines[*]} =~ \ 0100007F:$port\ [0-9A-F]{8}:[0-9A-F]{4}\ 01\  ]]
 }
 
 # engine_backends PID   the processes that PID has started, one a line.

@@ -7,12 +7,11 @@ readonly LINES_AT_MOST=400 CHARACTERS=300
 PORT=$(printf '%04X' "${SLM_ENGINE_PORT:-8080}")
 readonly PORT
 
+# State 0A; mapfile, because read would have the kernel make the whole table for every line.
 listens() {
-  local place address state
-  while read -r place address _ state _; do
-    [[ $place != *: || $address != *":$PORT" || $state != 0A ]] || return 0
-  done </proc/net/tcp
-  return 1
+  local lines
+  mapfile -t lines <"${SLM_PROC:-/proc}/net/tcp"
+  [[ $'\n'${lines[*]} =~ \ [0-9A-F]{8}:$PORT\ [0-9A-F]{8}:[0-9A-F]{4}\ 0A\  ]]
 }
 
 for ((count = 0; count < LINES_AT_MOST; count++)); do
