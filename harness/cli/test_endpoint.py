@@ -84,6 +84,8 @@ def run(request: EndpointRequest) -> int:
     plan = _plan(request, endpoint, selection, minimums, run_folder)
     cells: list[Cell] = []
     interrupted = run_cells([plan], Room(host.usable_cores(), 0, jobs=1), cells.append)
+    if not cells:  # interrupted before it began
+        raise KeyboardInterrupt
     results = _results(request, endpoint, cells, tuple(minimums), started, clock, interrupted=interrupted)
     conclude(results, publish(results, run_folder))
     return exit_code(results.verdict, fault=bool(results.fault), interrupted=results.interrupted)

@@ -30,8 +30,8 @@ class Endpoint:
     """How an appliance is reached.
 
     `url` is `https://host[:port]`; `trust` the PEM file its certificate is verified with; `tls_mode` what the
-    certificate says of where it comes from (`selfsigned` or `issued`); `model` the one it serves, `engine` what
-    serves it, as far as that can be told ("" else).
+    certificate says of where it comes from (`selfsigned` or `issued`); `model` the one it serves; `engine`
+    what serves it, as far as that can be told ("" else).
     """
 
     url: str
