@@ -54,17 +54,28 @@ def obtain_all(flavor: str, engine: str = "", *, names: Sequence[str] = ()) -> l
 
         chosen = with_engine(load_flavor(flavor), engine)
         wanted = artifacts.for_flavor(flavor, chosen.engine)
-        _require_placed(wanted)
+        _require_placed(wanted, artifacts)
         fetch_all(flavor, artifacts, chosen.engine)  # offline: says all that is missing
         names = [one.name for one in wanted if not one.optional or is_there(one)]
     return [obtain(name, artifacts) for name in names]
 
 
-def _require_placed(wanted: Sequence[Download]) -> None:
-    """Raise HarnessError for what can't be downloaded on trust and isn't there, before hours of downloads."""
-    for one in wanted:
-        if not (one.is_vouched_for or one.checksums or one.optional or one.image or is_there(one)):
-            raise _not_trusted(one, one.expected.path)
+def _require_placed(wanted: Sequence[Download], artifacts: Artifacts) -> None:
+    """Raise HarnessError naming all that can't be downloaded on trust and isn't there, before hours of
+    downloads."""
+
+    def can_be_had(one: Download) -> bool:
+        if (one.is_vouched_for and not one.image) or one.optional or is_there(one):
+            return True
+        listing = artifacts.download(one.checksums) if one.checksums else None
+        return listing is not None and (listing.is_vouched_for or is_there(listing))
+
+    refused = {one.name: _not_trusted(one, one.expected.path) for one in wanted if not can_be_had(one)}
+    if refused:
+        raise HarnessError(
+            "; ".join(why.message for why in refused.values()),
+            hint="; ".join(f"{name}: {why.hint}" for name, why in refused.items()),
+        )
 
 
 def is_there(one: Download) -> bool:

@@ -151,6 +151,10 @@ def test_fetching_flavor_release_asks_first_for_what_nobody_has_vouched_for(
     assert "one-context is missing, and artifacts.yaml has no sha256" in caught.value.message
     assert "https://github.com/OpenNebula/one-apps/releases/download/v7.2.1/" in caught.value.message
     assert "fill in size and sha256" in caught.value.hint
+    with pytest.raises(HarnessError) as caught:
+        obtain_all("release")
+    for name in ("one-context", "localai-binary", "localai-backend"):
+        assert f"{name} is missing" in caught.value.message
     assert "\n" not in caught.value.message + caught.value.hint
     assert list(folder.iterdir()) == []
 
