@@ -119,6 +119,21 @@ engine_keep_prompts() {
   done < <(engine_idle_prompts)
 }
 
+# What the running engine works with: what it was told, and what it says itself.
+engine_settings() {
+  local server name value
+  server=$(engine_main_pid)
+  while IFS='=' read -r -d '' name value; do
+    case "$name" in
+      LLAMA_ARG_THREADS) printf 'threads=%s\n' "$value" ;;
+      LLAMA_ARG_CTX_SIZE) printf 'context_size=%s\n' "$value" ;;
+    esac
+  done <"$SLM_PROC/$server/environ"
+  tr '\0' '\n' <"$SLM_PROC/$server/cmdline" | sed -n '/^--host$/{n;s/^/address=/p}'
+  curl -fsS --noproxy '*' --max-time 20 "$(engine_url)/props" | jq -r '.default_generation_settings as $told |
+    "client_context=\($told.n_ctx)", "temperature=\($told.params.temperature)", "model=\(.model_path)"'
+}
+
 # Prints "busy" or "idle" and counters that move with every batch of a prompt and every token of an answer. The
 # engine tells them also while it computes. Nothing of what clients asked is printed.
 engine_progress() {

@@ -161,7 +161,30 @@ engine_key() {
 }
 
 engine_authorization() {
-  resolve_engine_key && printf 'Bearer %s\n' "$(engine_key)"
+  [[ -n $(engine_key) ]] || resolve_engine_key || return
+  printf 'Bearer %s\n' "$(engine_key)"
+}
+
+# What the running engine works with.
+engine_settings() {
+  local server model name value
+  server=$(engine_main_pid)
+  while IFS='=' read -r -d '' name value; do
+    case "$name" in
+      LOCALAI_THREADS) printf 'threads=%s\n' "$value" ;;
+      LOCALAI_ADDRESS) printf 'address=%s\n' "$value" ;;
+    esac
+  done <"$SLM_PROC/$server/environ"
+  read_text "$SLM_ENGINE_MODEL" || return
+  model=$TEXT
+  printf 'context_size=%s\nclient_context=%s\n' "$(model_setting context_size "$model")" "$(model_setting context_size "$model")"
+  printf 'temperature=%s\n' "$(model_setting temperature "$model")"
+  printf 'model=%s\n' "$SLM_MODELS_DIR/$(basename "$(model_setting model "$model")")"
+}
+
+# model_setting NAME TEXT
+model_setting() {
+  sed -n "s/^ *$1: *//p" <<<"$2" | tr -d '"' | head -n 1
 }
 
 # engine_answers SECONDS   true when a completion of one token is answered within that time. It displaces what the

@@ -1,36 +1,54 @@
-"""What the engine itself says on the guest's loopback, where no proxy stands between."""
+"""What the engine itself says on the guest's loopback, through its file of the appliance: each engine says it
+in its own way, and the suites needn't know which it is."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from harness.machine.protocol import Machine
+from suites.conformance.guest_facts import output
 
 ENGINE_URL = "http://127.0.0.1:8080"
 
+WITH_ENGINE = (
+    "set -euo pipefail; cd /opt/slm-copilot/appliance;"
+    " for file in paths failure atomic pending units flavor; do . lib/$file.sh; done; load_flavor;"
+)
+"""Bash for the guest: the engine's functions are there."""
 
-def engine_json(machine: Machine, path: str) -> Any:
-    """GET a JSON document from the engine, inside the guest."""
-    result = machine.run(f"curl --silent --show-error --fail --max-time 20 {ENGINE_URL}{path}", timeout=40)
-    assert result.exit_status == 0, f"the engine does not answer {path} on loopback: {result.stderr.strip()}"
-    return json.loads(result.stdout)
+ENGINE_CURL = (
+    'curl --noproxy "*" --config <(printf \'header = "Authorization: %s"\\n\' "$(engine_authorization)")'
+)
+"""Bash for the guest, after WITH_ENGINE: curl with the engine's own key, where it has one."""
 
 
-def newest_task(machine: Machine) -> int:
-    """The number of the last task any slot worked on: it rises with every request that reaches the engine."""
-    return max(int(slot.get("id_task", -1)) for slot in engine_json(machine, "/slots"))
+def engine_settings(machine: Machine) -> dict[str, str]:
+    """What the running engine works with: address, threads, context_size (all clients), client_context (one
+    client), temperature, model (its file)."""
+    told = output(machine, f"{WITH_ENGINE} engine_settings", timeout=60)
+    return dict(line.split("=", 1) for line in told.splitlines())
 
 
-def busy_slots(machine: Machine) -> int:
-    """How many slots are working now."""
-    return sum(bool(slot["is_processing"]) for slot in engine_json(machine, "/slots"))
+def engine_can(machine: Machine, what: str) -> bool:
+    """Whether the engine has a capability of appliance/engines/README.md."""
+    return output(machine, f"{WITH_ENGINE} engine_can {what} && echo yes || echo no").strip() == "yes"
+
+
+def work_done(machine: Machine) -> str:
+    """Counters that move with every request the engine works on, and stand still while it has none."""
+    return output(machine, f"{WITH_ENGINE} engine_progress", timeout=60).partition(" ")[2]
+
+
+def is_computing(machine: Machine) -> bool:
+    """Whether the engine works for anybody now: it says so, or its counters move."""
+    look = f"{WITH_ENGINE} engine_progress; sleep 0.3; engine_progress"
+    first, second = output(machine, look, timeout=60).splitlines()
+    return second.startswith("busy") or first.partition(" ")[2] != second.partition(" ")[2]
 
 
 UNTIL_BUSY = f"""
+{WITH_ENGINE}
 for try in {{1..400}}; do
-  case $(curl --silent --max-time 10 {ENGINE_URL}/slots) in *'"is_processing":true'*) exit 0 ;; esac
+  case $(engine_progress) in busy*) exit 0 ;; esac
 done
 exit 1
 """
-"""Bash for the guest: waits until a slot works."""
+"""Bash for the guest: waits until the engine works for somebody."""

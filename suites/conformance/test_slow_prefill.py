@@ -21,7 +21,7 @@ from harness.client.reassemble import reassemble
 from harness.client.sse import longest_silence_s, silence_started_s
 from harness.machine.protocol import Machine
 from suites.conformance.ask import CHAT, chat, text_of
-from suites.conformance.engine_loopback import engine_json
+from suites.conformance.engine_loopback import engine_settings
 
 pytestmark = pytest.mark.slow("whether a prompt that is read for a minute survives takes a minute to see")
 
@@ -54,7 +54,7 @@ class Reading:
 
 @pytest.fixture(scope="module")
 def reading(appliance: ApplianceAddress, machine: Machine, speed: dict[str, float]) -> Reading:
-    context = int(engine_json(machine, "/props")["default_generation_settings"]["n_ctx"])
+    context = int(engine_settings(machine)["client_context"])
     most = context - CONTEXT_RESERVE
     tokens = int(speed["prompt_per_second"] * AIM_S)
     if tokens > most:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -15,7 +14,7 @@ from harness.client.https import ApplianceAddress, open_client
 from harness.deadline import Deadline
 from harness.machine.cell import context_of
 from harness.machine.protocol import BootTimings, Machine
-from suites.conformance.engine_loopback import engine_json
+from suites.conformance import engine_loopback
 from suites.conformance.guest_facts import output
 from suites.lifecycle.guest_state import GuestState, read_state
 
@@ -53,7 +52,7 @@ class LivingGuest:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What the running engine works with; `threads` from its process, the others from its /props."""
+    """What the running engine works with."""
 
     context_size: int
     temperature: float
@@ -148,10 +147,7 @@ def _get(guest: LivingGuest, state: GuestState, headers: Mapping[str, str]) -> h
 
 def engine_settings(guest: LivingGuest) -> EngineSettings:
     """What the engine that runs now works with."""
-    told: dict[str, Any] = engine_json(guest.machine, "/props")["default_generation_settings"]
-    threads = output(
-        guest.machine,
-        "pid=$(systemctl show --property=MainPID --value slm-engine.service)\n"
-        "tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^LLAMA_ARG_THREADS=//p'",
+    told = engine_loopback.engine_settings(guest.machine)
+    return EngineSettings(
+        int(told["client_context"]), round(float(told["temperature"]), 6), int(told["threads"])
     )
-    return EngineSettings(told["n_ctx"], round(told["params"]["temperature"], 6), int(threads))

@@ -11,6 +11,7 @@ import pytest
 from harness.client.https import open_client
 from harness.machine.protocol import Machine
 from suites.conformance.ask import CHAT, chat, expect_json
+from suites.conformance.engine_loopback import engine_can
 from suites.conformance.guest_facts import output
 from suites.lifecycle.conftest import NewGuest
 from suites.lifecycle.guest_state import GuestState
@@ -70,7 +71,10 @@ def kept(machine: Machine) -> list[str]:
 @pytest.fixture(scope="module")
 def talk(new_guest: NewGuest) -> Iterator[Talk]:
     with new_guest() as guest:
-        yield Talk(guest, switch_on(guest))
+        state = switch_on(guest)
+        if not engine_can(guest.machine, "keep_prompts"):
+            pytest.skip(f"{state.report['engine.name']} can't write to disk what it has read for its clients")
+        yield Talk(guest, state)
 
 
 @pytest.fixture(scope="module")
