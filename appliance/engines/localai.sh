@@ -248,7 +248,7 @@ cpu_ticks() {
 }
 
 engine_version() {
-  "$SLM_ENGINE_DIR/local-ai" run --version 2>/dev/null | sed -n '1s/[^A-Za-z0-9.+_-].*//p'
+  "$SLM_ENGINE_DIR/local-ai" run --version 2>/dev/null | sed -n '1s/^\([A-Za-z0-9.+_-]*\).*/\1/p'
 }
 
 # Which of its builds the backend chose: avx512, avx2, avx or fallback.

@@ -11,7 +11,7 @@ from harness.image.localai_tree import told_to
 
 VERSION = "v3.11.0"
 ENGINE = "/opt/slm-copilot/engine"
-PROGRAM = '#!/bin/sh\n[ "$*" = "run --version" ] && echo "v3.11.0 (944874d08)"\n'
+PROGRAM = '#!/bin/sh\n[ "$*" = "run --version" ] && echo v3.11.0\n'
 RUN = '#!/bin/bash\necho "backend ${0%/*} $* ${LLAMACPP_GRPC_SERVERS-none}"\necho more >&2\n'
 BUILDS = ("llama-cpp-avx", "llama-cpp-avx2", "llama-cpp-avx512", "llama-cpp-fallback")
 
