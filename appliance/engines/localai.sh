@@ -86,7 +86,7 @@ leave_out_avx512() {
 engine_configure() {
   local environment model
   environment=$(render_engine_environment) && model=$(render_engine_model) || return
-  make_folder 0755 root:root "$SLM_CONFIG_DIR" && resolve_engine_key || return
+  resolve_engine_key || return
   # the environment last: it is what the unit waits for
   write_engine_file 0640 "$SLM_ENGINE_MODEL" "$model" && write_engine_file 0640 "$SLM_ENGINE_ENV" "$environment"
 }
@@ -147,6 +147,7 @@ resolve_engine_key() {
     give 0600 root:root "$SLM_ENGINE_KEY"
     return
   fi
+  make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
   key=$(generate_password) || fail "no key for the engine could be generated: openssl rand failed" || return
   mark_pending engine && write_text_atomically 0600 root:root "$SLM_ENGINE_KEY" "LOCALAI_API_KEY=$key"$'\n'
 }
