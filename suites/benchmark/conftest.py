@@ -33,6 +33,8 @@ from suites.benchmark.requests import (
     session_point,
     small_point,
 )
+from suites.conformance.engine_loopback import WITH_ENGINE
+from suites.conformance.guest_facts import output
 
 APPLIANCE, ENGINE = "appliance", "engine"
 ENGINE_PORT = 8080
@@ -61,7 +63,14 @@ def profile(cell: CellOptions) -> Profile:
 def ways(machine: Machine, appliance: ApplianceAddress) -> Iterator[tuple[Way, Way]]:
     """Through Nginx and TLS, and straight to the engine's port on the guest's loopback."""
     with inside(machine, ENGINE_PORT) as connect:
-        direct = Target(connect=connect, tls=None, server_name="", host_header="127.0.0.1")
+        direct = Target(
+            connect=connect,
+            tls=None,
+            server_name="",
+            host_header="127.0.0.1",
+            # the engine's own key, where it has one
+            authorization=output(machine, f"{WITH_ENGINE} engine_authorization").strip(),
+        )
         both = (
             Way(APPLIANCE, appliance_target(appliance), appliance.model),
             Way(ENGINE, direct, appliance.model),
