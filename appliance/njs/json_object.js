@@ -1,4 +1,4 @@
-// Walks a JSON object in bytes without making values of it: this engine of JavaScript gives no memory back before the
+// Walks a JSON object in bytes without making values of it, nor objects of its own: njs gives no memory back before the
 // request ends. It finds every member of each valid object; what it lets pass of the others is for the engine to refuse.
 
 const QUOTE = 34, COMMA = 44, COLON = 58, BACKSLASH = 92;
@@ -11,53 +11,73 @@ const TOO_COMPLEX = -2;
 const MOST_STEPS = 2000000;
 let steps = 0;
 
-// members(bytes, at, end, visit)   calls visit(keyAt, keyEnd, valueAt, valueEnd) for each member, quotes included.
-// Returns where the object ended, MALFORMED, or TOO_COMPLEX.
-function members(bytes, at, end, visit) {
+// The member that `next` found, quotes included; one object for all, see above.
+const member = {keyAt: 0, keyEnd: 0, at: 0, end: 0};
+
+let source;
+let limit = 0;
+let place = 0;
+let ended = 0;
+let isFirst = true;
+
+// start(bytes, at, end)   begins with the object that stands there; while (next()) then finds `member` after `member`,
+// and result() tells where the object ended, MALFORMED or TOO_COMPLEX. One object at a time.
+function start(bytes, at, end) {
     steps = MOST_STEPS;
-    return walk(bytes, at, end, visit);
+    source = bytes;
+    limit = end;
+    place = skipSpace(bytes, at, end);
+    isFirst = true;
+    ended = place < end && bytes[place] === OPEN_OBJECT ? 0 : MALFORMED;
 }
 
-function walk(bytes, at, end, visit) {
-    let next = skipSpace(bytes, at, end);
-    if (next >= end || bytes[next] !== OPEN_OBJECT) {
-        return failure();
+function next() {
+    if (ended !== 0) {
+        return false;
     }
-    next = skipSpace(bytes, next + 1, end);
-    if (next < end && bytes[next] === CLOSE_OBJECT) {
-        return next + 1;
+    if (!isFirst && source[place] === CLOSE_OBJECT) {
+        ended = place + 1;
+        return false;
     }
-    while (next < end && bytes[next] === QUOTE && steps > 0) {
-        const keyAt = next;
-        const keyEnd = stringEnd(bytes, keyAt, end);
-        if (keyEnd < 0) {
-            break;
-        }
-        next = skipSpace(bytes, keyEnd, end);
-        if (next >= end || bytes[next] !== COLON) {
-            break;
-        }
-        const valueAt = skipSpace(bytes, next + 1, end);
-        const valueEnd = endOfValue(bytes, valueAt, end);
-        if (valueEnd < 0) {
-            break;
-        }
-        steps -= 20;
-        visit(keyAt, keyEnd, valueAt, valueEnd);
-        next = skipSpace(bytes, valueEnd, end);
-        if (next < end && bytes[next] === CLOSE_OBJECT) {
-            return next + 1;
-        }
-        if (next >= end || bytes[next] !== COMMA) {
-            break;
-        }
-        next = skipSpace(bytes, next + 1, end);
+    const after = skipSpace(source, place + 1, limit);
+    if (isFirst && after < limit && source[after] === CLOSE_OBJECT) {
+        ended = after + 1;
+        return false;
     }
-    return failure();
+    isFirst = false;
+    if (!isMember(after)) {
+        ended = steps > 0 ? MALFORMED : TOO_COMPLEX;
+        return false;
+    }
+    steps -= 20;
+    return true;
 }
 
-function failure() {
-    return steps > 0 ? MALFORMED : TOO_COMPLEX;
+// Reads a member and the comma or brace behind it, on which `place` then stands.
+function isMember(at) {
+    if (at >= limit || source[at] !== QUOTE) {
+        return false;
+    }
+    member.keyAt = at;
+    member.keyEnd = stringEnd(source, at, limit);
+    if (member.keyEnd < 0) {
+        return false;
+    }
+    const colon = skipSpace(source, member.keyEnd, limit);
+    if (colon >= limit || source[colon] !== COLON) {
+        return false;
+    }
+    member.at = skipSpace(source, colon + 1, limit);
+    member.end = endOfValue(source, member.at, limit);
+    if (member.end < 0) {
+        return false;
+    }
+    place = skipSpace(source, member.end, limit);
+    return place < limit && (source[place] === COMMA || source[place] === CLOSE_OBJECT);
+}
+
+function result() {
+    return ended;
 }
 
 function skipSpace(bytes, at, end) {
@@ -139,17 +159,18 @@ function endOfNest(bytes, at, end) {
     return -1;
 }
 
-// A member's name; null for one that is longer than `longest` letters, which costs nothing.
-function name(bytes, keyAt, keyEnd, longest) {
+// The member's name; null for one that is longer than `longest` letters, which costs nothing.
+function name(longest) {
+    const length = member.keyEnd - member.keyAt - 2;
     // a letter may be written as six bytes
-    if (keyEnd - keyAt > 6 * longest + 2) {
+    if (length > 6 * longest) {
         return null;
     }
-    const escaped = bytes.indexOf(BACKSLASH, keyAt + 1);
-    if (escaped < 0 || escaped >= keyEnd) {
-        return keyEnd - keyAt > longest + 2 ? null : bytes.subarray(keyAt + 1, keyEnd - 1).toString();
+    const escaped = source.indexOf(BACKSLASH, member.keyAt);
+    if (escaped < 0 || escaped >= member.keyEnd) {
+        return length > longest ? null : source.subarray(member.keyAt + 1, member.keyEnd - 1).toString();
     }
-    return value(bytes, keyAt, keyEnd);
+    return value(source, member.keyAt, member.keyEnd);
 }
 
 // The value of these bytes; undefined when they are no JSON.
@@ -161,4 +182,4 @@ function value(bytes, at, end) {
     }
 }
 
-export default {members, name, value, MALFORMED, TOO_COMPLEX};
+export default {start, next, member, result, skipSpace, name, value, MALFORMED, TOO_COMPLEX};

@@ -14,26 +14,32 @@ function read(bytes) {
         asked.problem = 'malformed';
         return asked;
     }
-    const ended = json.members(bytes, 0, bytes.length, (keyAt, keyEnd, valueAt, valueEnd) => {
-        const name = json.name(bytes, keyAt, keyEnd, LONGEST_NAME);
-        switch (name === null || name === undefined ? '' : name.toLowerCase()) {
+    json.start(bytes, 0, bytes.length);
+    while (json.next()) {
+        const name = json.name(LONGEST_NAME);
+        switch (typeof name === 'string' ? name.toLowerCase() : '') {
         case 'model':
-            asked.problem = asked.problem || addModel(asked.models, json.value(bytes, valueAt, valueEnd));
+            asked.problem = asked.problem || addModel(asked.models, told(bytes));
             break;
         case 'stream_options':
-            asked.usage = wantsUsage(json.value(bytes, valueAt, valueEnd));
+            asked.usage = wantsUsage(told(bytes));
             break;
         case 'max_tokens':
-            asked.limit = wholeNumber(json.value(bytes, valueAt, valueEnd));
+            asked.limit = wholeNumber(told(bytes));
             break;
         }
-    });
+    }
+    const ended = json.result();
     if (ended === json.MALFORMED) {
         asked.problem = 'malformed';
     } else if (ended === json.TOO_COMPLEX) {
         asked.problem = 'complex';
     }
     return asked;
+}
+
+function told(bytes) {
+    return json.value(bytes, json.member.at, json.member.end);
 }
 
 // An engine takes null and an empty name for a model that isn't named.

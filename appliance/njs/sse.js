@@ -2,18 +2,19 @@
 // more than one is held. A comment before an event is handed on by itself, for it keeps a silent connection alive.
 // Lines end with LF, CR or CRLF.
 
-const LF = 10, CR = 13, COLON = 58;
+const LF = 10, CR = 13, SPACE = 32, COLON = 58;
 
 // What is held of one event before it is given up on: a line without an end must not fill the memory.
 const LONGEST_EVENT = 1048576;
 
-function framer() {
-    return {parts: [], held: 0, lineIsEmpty: true, skipLf: false, sent: false};
+// framer(take)   take(event) is called with each whole event, its blank line included, in order; it answers whether
+// anything of the event was sent.
+function framer(take) {
+    return {take: take, parts: [], held: 0, lineIsEmpty: true, skipLf: false, sent: false};
 }
 
-// feed(state, bytes, take)   calls take(event) for each whole event, its blank line included, in order; it answers
-// whether anything of the event was sent. Returns false when an event has become too long: `rest` is what is held then.
-function feed(state, bytes, take) {
+// feed(state, bytes)   Returns false when an event has become too long: `rest` is what is held then.
+function feed(state, bytes) {
     let from = 0;
     let next = 0;
     if (bytes.length === 0) {
@@ -24,7 +25,7 @@ function feed(state, bytes, take) {
         if (state.held === 0) {
             // what it belongs to has gone
             if (state.sent) {
-                take(bytes.subarray(0, 1));
+                state.take(bytes.subarray(0, 1));
             }
             from = 1;
         }
@@ -52,15 +53,19 @@ function feed(state, bytes, take) {
         }
         state.lineIsEmpty = true;
         if (blank || firstByte(state, bytes, from) === COLON) {
-            state.sent = take(whole(state, bytes.subarray(from, next)));
+            state.sent = state.take(whole(state, part(bytes, from, next)));
             from = next;
         }
     }
     if (from < bytes.length) {
-        state.parts.push(bytes.subarray(from));
+        state.parts.push(part(bytes, from, bytes.length));
         state.held += bytes.length - from;
     }
     return state.held <= LONGEST_EVENT;
+}
+
+function part(bytes, from, to) {
+    return from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
 }
 
 function firstByte(state, bytes, from) {
@@ -83,33 +88,28 @@ function rest(state) {
     return held;
 }
 
-// The bytes of the one `data` line of an event, [at, end]; null for an event with none or several.
-function data(event) {
-    let found = null;
+// Where the value of an event's one `data` line stands, after hasData(event) was true; one object for all.
+const data = {at: 0, end: 0};
+
+// False for an event with no data or with several lines of it.
+function hasData(event) {
+    let lines = 0;
     let at = 0;
-    let cr = event.indexOf(CR);
     while (at < event.length) {
-        let end = event.indexOf(LF, at);
-        if (cr >= 0 && cr < at) {
-            cr = event.indexOf(CR, at);
-        }
-        if (end < 0 || (cr >= 0 && cr < end)) {
-            end = cr;
-        }
+        const lf = event.indexOf(LF, at);
+        const cr = event.indexOf(CR, at);
+        const end = cr < 0 || (lf >= 0 && lf < cr) ? lf : cr;
         if (end < 0) {
-            return null;
+            return false;
         }
-        // "data:"
-        if (event[at] === 100 && event[at + 1] === 97 && event[at + 2] === 116 && event[at + 3] === 97 &&
-            event[at + 4] === 58) {
-            if (found !== null) {
-                return null;
-            }
-            found = [event[at + 5] === 32 ? at + 6 : at + 5, end];
+        if (event.indexOf('data:', at) === at) {
+            lines++;
+            data.at = event[at + 5] === SPACE ? at + 6 : at + 5;
+            data.end = end;
         }
         at = end + 1;
     }
-    return found;
+    return lines === 1;
 }
 
-export default {framer, feed, rest, data};
+export default {framer, feed, rest, hasData, data};

@@ -4,30 +4,32 @@ import json from 'json_object.js';
 import errors from 'errors.js';
 import sse from 'sse.js';
 
-const OPEN_OBJECT = 123, COMMA = 44;
+const OPEN_OBJECT = 123, OPEN_LIST = 91, CLOSE_LIST = 93, COMMA = 44;
 
 // What an engine puts before the reason, as the text of the chunk that ends the answer.
 const FAILURE = 'Internal error: ';
 
+const REASON = '"finish_reason":"';
 const STOP = '"finish_reason":"stop"';
-const LENGTH = '"finish_reason":"length"';
 
-// start(asked)   asked: {usage: whether the request asked for it, limit: its max_tokens, 0 if there was none}.
-function start(asked) {
-    return {
-        framer: sse.framer(), asked: asked,
-        // bytes of the last usage that counted anything, and of the chunk it came in
-        usage: null, chunk: null,
-        failed: false,
+// start(asked, send)   asked: {usage: whether the request asked for it, limit: its max_tokens, 0 if there was none};
+// send(bytes) is called with what can be sent.
+function start(asked, send) {
+    const state = {
+        asked: asked, send: send, failed: false,
+        // the last event whose usage counted anything, and where its chunk stands in it
+        counted: null, at: 0, end: 0,
     };
+    state.framer = sse.framer((event) => mend(state, event));
+    return state;
 }
 
-// feed(state, bytes, send)   sends what can be sent by now. Returns false when the rest of the stream must pass as it is.
-function feed(state, bytes, send) {
-    if (sse.feed(state.framer, bytes, (event) => mend(state, event, send))) {
+// feed(state, bytes)   Returns false when the rest of the stream must pass as it is.
+function feed(state, bytes) {
+    if (sse.feed(state.framer, bytes)) {
         return true;
     }
-    send(sse.rest(state.framer));
+    state.send(sse.rest(state.framer));
     return false;
 }
 
@@ -36,83 +38,89 @@ function rest(state) {
     return sse.rest(state.framer);
 }
 
-function mend(state, event, send) {
-    const line = sse.data(event);
-    if (line === null) {
-        send(event);
+// Returns whether anything of the event was sent.
+function mend(state, event) {
+    if (!sse.hasData(event)) {
+        state.send(event);
         return true;
     }
-    const at = line[0];
-    const end = line[1];
+    const at = sse.data.at;
+    const end = sse.data.end;
     if (event[at] === OPEN_OBJECT) {
-        return mendChunk(state, event, at, end, send);
+        return mendChunk(state, event, at, end);
     }
-    if (event.subarray(at, end).toString() === '[DONE]' && state.asked.usage && state.usage !== null && !state.failed) {
-        send(usageChunk(state));
-        state.usage = null;
+    if (state.asked.usage && !state.failed && isDone(event, at, end)) {
+        sendUsage(state);
     }
-    send(event);
+    state.send(event);
     return true;
 }
 
-function mendChunk(state, event, at, end, send) {
-    const chunk = {usage: null, choices: null, before: -1};
-    const ended = json.members(event, at, end, (keyAt, keyEnd, valueAt, valueEnd) => {
-        if (is(event, keyAt, keyEnd, '"usage"')) {
-            chunk.usage = {keyAt: keyAt, at: valueAt, end: valueEnd, before: chunk.before};
-        } else if (is(event, keyAt, keyEnd, '"choices"')) {
-            chunk.choices = {at: valueAt, end: valueEnd};
+function isDone(event, at, end) {
+    return end - at === 6 && event.indexOf('[DONE]', at) === at;
+}
+
+// Where the members stand that matter; one object for all chunks, for njs gives no memory back.
+const chunk = {usage: false, keyAt: 0, usageAt: 0, usageEnd: 0, before: 0, choices: false, empty: false};
+
+function isChunk(event, at, end) {
+    let before = -1;
+    chunk.usage = chunk.choices = chunk.empty = false;
+    json.start(event, at, end);
+    while (json.next()) {
+        if (isNamed(event, '"usage"')) {
+            chunk.usage = event[json.member.at] === OPEN_OBJECT;
+            chunk.keyAt = json.member.keyAt;
+            chunk.usageAt = json.member.at;
+            chunk.usageEnd = json.member.end;
+            chunk.before = before;
+        } else if (isNamed(event, '"choices"')) {
+            chunk.choices = true;
+            chunk.empty = event[json.member.at] === OPEN_LIST &&
+                event[json.skipSpace(event, json.member.at + 1, json.member.end)] === CLOSE_LIST;
         }
-        chunk.before = valueEnd;
-    });
-    if (ended < 0) {
-        send(event);
+        before = json.member.end;
+    }
+    return json.result() >= 0;
+}
+
+function isNamed(event, quoted) {
+    return json.member.keyEnd - json.member.keyAt === quoted.length &&
+        event.indexOf(quoted, json.member.keyAt) === json.member.keyAt;
+}
+
+function mendChunk(state, event, at, end) {
+    if (!isChunk(event, at, end)) {
+        state.send(event);
         return true;
     }
-    const reason = chunk.choices === null ? -1 : event.indexOf('"finish_reason":"', chunk.choices.at);
-    if (reason >= 0 && hasFailed(event, at, end)) {
-        state.failed = true;
-        send(failure(event, at, end));
-        return true;
-    }
-    const edits = [];
-    if (chunk.usage !== null && event[chunk.usage.at] === OPEN_OBJECT) {
-        if (countsAnything(event, chunk.usage.at, chunk.usage.end)) {
-            state.usage = event.subarray(chunk.usage.at, chunk.usage.end);
-            state.chunk = event.subarray(at, end);
+    const reason = chunk.choices ? event.indexOf(REASON, at) : -1;
+    if (reason >= 0 && event.indexOf(FAILURE, at) >= 0) {
+        const text = failureText(event, at, end);
+        if (text !== null) {
+            state.failed = true;
+            state.send(dataLine(JSON.stringify(errors.shape(500, text, {}))));
+            return true;
         }
-        if (chunk.choices !== null && isEmptyList(event, chunk.choices)) {
-            return false;
-        }
-        edits.push(withComma(event, chunk.usage));
     }
-    if (reason >= 0 && event.indexOf(STOP, reason) === reason && reachedLimit(state)) {
-        edits.push({at: reason, end: reason + STOP.length, text: LENGTH});
+    if (chunk.usage && countsAnything(event, chunk.usageAt, chunk.usageEnd)) {
+        state.counted = event;
+        state.at = at;
+        state.end = end;
     }
-    sendEdited(event, edits, send);
+    if (chunk.usage && chunk.choices && chunk.empty) {
+        return false;
+    }
+    const ended = reason >= 0 && event.indexOf(STOP, reason) === reason && reachedLimit(state) ?
+        endedByLength(event, at, end) : null;
+    if (ended !== null) {
+        state.send(ended);
+    } else if (chunk.usage) {
+        sendWithoutUsage(state, event);
+    } else {
+        state.send(event);
+    }
     return true;
-}
-
-function sendEdited(event, edits, send) {
-    let from = 0;
-    edits.sort((one, other) => one.at - other.at);
-    for (let next = 0; next < edits.length; next++) {
-        const edit = edits[next];
-        send(event.subarray(from, edit.at));
-        if (edit.text) {
-            send(Buffer.from(edit.text));
-        }
-        from = edit.end;
-    }
-    send(from === 0 ? event : event.subarray(from));
-}
-
-function is(event, keyAt, keyEnd, quoted) {
-    return keyEnd - keyAt === quoted.length && event.indexOf(quoted, keyAt) === keyAt;
-}
-
-function isEmptyList(event, choices) {
-    return event.subarray(choices.at, choices.end).toString().replace(/\s/g, '') === '[]';
 }
 
 // Zeros stand for what the engine didn't count.
@@ -125,36 +133,49 @@ function countsAnything(event, at, end) {
     return false;
 }
 
-// The member with the comma before it, or behind it where it is the first.
-function withComma(event, usage) {
-    if (usage.before >= 0) {
-        return {at: usage.before, end: usage.end};
-    }
-    const comma = event.indexOf(COMMA, usage.end);
-    return {at: usage.keyAt, end: comma >= 0 && onlySpace(event, usage.end, comma) ? comma + 1 : usage.end};
-}
-
-function onlySpace(event, at, end) {
-    return event.subarray(at, end).toString().trim() === '';
-}
-
 // An answer of as many tokens as the request allowed has, in OpenAI's words, the finish reason "length".
 function reachedLimit(state) {
-    if (state.asked.limit === 0 || state.usage === null) {
+    if (state.asked.limit === 0 || state.counted === null) {
         return false;
     }
-    const usage = json.value(state.usage, 0, state.usage.length);
-    return usage !== undefined && usage.completion_tokens >= state.asked.limit;
+    return countedLast(state).completion_tokens >= state.asked.limit;
+}
+
+// The usage that counted last; what only looked like a chunk has counted nothing.
+function countedLast(state) {
+    const last = json.value(state.counted, state.at, state.end);
+    return last !== undefined && last.usage || {};
+}
+
+function endedByLength(event, at, end) {
+    const told = json.value(event, at, end);
+    if (told === undefined || !Array.isArray(told.choices)) {
+        return null;
+    }
+    told.choices[0].finish_reason = 'length';
+    if (chunk.usage) {
+        delete told.usage;
+    }
+    return dataLine(JSON.stringify(told));
+}
+
+// The comma before it goes too, or the one behind it where it is the first member.
+function sendWithoutUsage(state, event) {
+    let from = chunk.before;
+    let to = chunk.usageEnd;
+    if (from < 0) {
+        from = chunk.keyAt;
+        const next = json.skipSpace(event, to, event.length);
+        to = event[next] === COMMA ? next + 1 : to;
+    }
+    state.send(event.subarray(0, from));
+    state.send(event.subarray(to));
 }
 
 // Only the engine itself ends an answer in the same chunk that carries a text: the model's words come before that.
-function hasFailed(event, at, end) {
-    return event.indexOf(FAILURE, at) >= 0 && failureText(event, at, end) !== null;
-}
-
 function failureText(event, at, end) {
-    const chunk = json.value(event, at, end);
-    const choice = chunk !== undefined && Array.isArray(chunk.choices) ? chunk.choices[0] : undefined;
+    const told = json.value(event, at, end);
+    const choice = told !== undefined && Array.isArray(told.choices) ? told.choices[0] : undefined;
     if (!choice || !choice.finish_reason) {
         return null;
     }
@@ -162,16 +183,15 @@ function failureText(event, at, end) {
     return typeof text === 'string' && text.startsWith(FAILURE) ? text.slice(FAILURE.length) : null;
 }
 
-function failure(event, at, end) {
-    return dataLine(JSON.stringify(errors.shape(500, failureText(event, at, end), {})));
-}
-
-function usageChunk(state) {
-    const chunk = json.value(state.chunk, 0, state.chunk.length) || {};
-    return dataLine(JSON.stringify({
-        id: chunk.id, object: chunk.object, created: chunk.created, model: chunk.model,
-        choices: [], usage: json.value(state.usage, 0, state.usage.length),
-    }));
+function sendUsage(state) {
+    const last = state.counted === null ? undefined : json.value(state.counted, state.at, state.end);
+    state.counted = null;
+    if (last !== undefined && last.usage) {
+        state.send(dataLine(JSON.stringify({
+            id: last.id, object: last.object, created: last.created, model: last.model,
+            choices: [], usage: last.usage,
+        })));
+    }
 }
 
 function dataLine(text) {

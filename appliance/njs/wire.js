@@ -41,6 +41,9 @@ function refuse(r, status, message, code) {
 
 let answer;
 
+// Nothing of an event is kept back until more of them come.
+const NOW = {last: false, flush: true};
+
 function header(r) {
     answer = {kind: 'other'};
     if (r.status >= 400) {
@@ -48,10 +51,12 @@ function header(r) {
         delete r.headersOut['Content-Length'];
         r.headersOut['Content-Type'] = 'application/json';
     } else if ((r.headersOut['Content-Type'] || '').startsWith('text/event-stream')) {
-        answer = {kind: 'stream', state: stream.start({
+        const asked = {
             usage: r.variables.slm_usage_asked === '1',
             limit: Number(r.variables.slm_token_limit) || 0,
-        })};
+        };
+        const send = (bytes) => bytes.length > 0 && r.sendBuffer(bytes, NOW);
+        answer = {kind: 'stream', state: stream.start(asked, send)};
         delete r.headersOut['Content-Length'];
     }
 }
@@ -71,19 +76,14 @@ function body(r, data, flags) {
 }
 
 function mendStream(r, data, flags) {
-    const send = (bytes) => {
-        if (bytes.length > 0) {
-            r.sendBuffer(bytes, {last: false, flush: true});
-        }
-    };
-    if (!stream.feed(answer.state, data, send)) {
+    if (!stream.feed(answer.state, data)) {
         r.warn('an event of the engine is longer than a mebibyte, the rest of its stream passes as it is');
         r.sendBuffer('', flags);
         r.done();
         return;
     }
     if (flags.last) {
-        send(stream.rest(answer.state));
+        answer.state.send(stream.rest(answer.state));
         r.sendBuffer('', flags);
     }
 }

@@ -11,12 +11,12 @@ function cut(r) {
 
 // [what was sent before the end, what was held at the end], both in base64.
 function run(bytes, cuts, asked) {
-    const state = stream.start(asked);
     const sent = [];
+    const state = stream.start(asked, (part) => sent.push(Buffer.from(part)));
     let from = 0;
     for (let next = 0; next <= cuts.length; next++) {
         const to = next < cuts.length ? cuts[next] : bytes.length;
-        stream.feed(state, Buffer.from(bytes.subarray(from, to)), (part) => sent.push(Buffer.from(part)));
+        stream.feed(state, Buffer.from(bytes.subarray(from, to)));
         from = to;
     }
     const held = stream.rest(state);
@@ -27,8 +27,12 @@ function run(bytes, cuts, asked) {
 function members(r) {
     const bytes = r.requestBuffer;
     const found = [];
-    const ended = json.members(bytes, 0, bytes.length, (keyAt, keyEnd, at, end) => found.push([keyAt, keyEnd, at, end]));
-    r.return(200, JSON.stringify({ended: ended, members: found}));
+    const member = json.member;
+    json.start(bytes, 0, bytes.length);
+    while (json.next()) {
+        found.push([member.keyAt, member.keyEnd, member.at, member.end]);
+    }
+    r.return(200, JSON.stringify({ended: json.result(), members: found}));
 }
 
 function read(r) {

@@ -247,9 +247,19 @@ def test_what_is_no_chunk_passes(site: Site, engine: WireEngine) -> None:
         b"data\n\n",
         b"\n\n",
         b"id: 7\n\n",
+        b'data: {"choices":[{"finish_reason":"stop"}],"usage":[1]}\n\n',
+        b'data: {"choices":{"finish_reason":"stop"}}\n\n',
+        b'data: {"choices":[{"finish_reason":"stop",}]}\n\n',
     ]
     engine.say(*others, DONE)
-    assert stream(site).body == b"".join(others) + DONE
+    assert stream(site, **WITH_USAGE, max_tokens=1).body == b"".join(others) + DONE
+
+
+def test_what_only_looks_like_a_chunk_breaks_nothing(site: Site, engine: WireEngine) -> None:
+    engine.say(b'data: {"choices":[{"finish_reason":"stop"} 1],"usage":{1}}\n\n', *ANSWER[-2:])
+    answer = events(stream(site, **WITH_USAGE, max_tokens=1))
+    assert [one.data for one in answer[:1]] == ['{"choices":[{"finish_reason":"stop"} 1]}']
+    assert answer[-1].is_done
 
 
 @pytest.mark.parametrize(
