@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,6 +245,7 @@ def test_what_is_no_chunk_passes(site: Site, engine: WireEngine) -> None:
         b"data: 17\n\n",
         b'data: ["usage"]\n\n',
         b'data: {"usage":{"a":1}\n\n',
+        b'data: {"usage":{"a":1},"x\n\n',
         b"data\n\n",
         b"\n\n",
         b"id: 7\n\n",
@@ -288,6 +290,22 @@ def test_an_event_leaves_with_the_byte_that_ends_it(site: Site, engine: WireEngi
     connection.close()
     gaps = [after - before for before, after in itertools.pairwise(arrivals)]
     assert min(gaps) > engine.gap_s / 3, gaps
+
+
+def test_a_long_stream_costs_little_memory(site: Site, engine: WireEngine) -> None:
+    """njs gives no memory back before a request ends: what is made for each chunk adds up."""
+    master = int(site.guest.path("/nginx.pid").read_text())
+    worker = Path(f"/proc/{master}/task/{master}/children").read_text().split()[0]
+
+    def most_kib() -> int:
+        status = Path(f"/proc/{worker}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1])
+
+    stream(site)
+    before, events_sent = most_kib(), 6000
+    engine.say(*[ANSWER[1]] * events_sent, DONE)
+    assert stream(site).body.count(b"data: ") == events_sent + 1
+    assert (most_kib() - before) / events_sent < 4
 
 
 # ---- why an answer ended
@@ -355,6 +373,13 @@ def test_a_model_that_speaks_of_internal_errors_is_believed(site: Site, engine: 
     assert reassemble(events(stream(site)))["choices"][0]["message"]["content"] == said
 
 
+def test_a_failure_is_that_of_the_choice_that_ends(site: Site, engine: WireEngine) -> None:
+    said = {"index": 0, "finish_reason": None, "delta": {"role": "assistant", "content": "Internal error: x"}}
+    other = {"index": 1, "finish_reason": "stop", "delta": {"role": "assistant", "content": "y"}}
+    engine.say(event({"id": "b1", "choices": [said, other]}), DONE)
+    assert "error" not in chunks(stream(site))[0]
+
+
 # ---- errors
 
 
@@ -394,6 +419,18 @@ def test_an_error_in_no_known_form_gets_openais_form_too(site: Site, engine: Wir
     error = ask(site, {"model": MODEL}).error()
     assert error["message"] == "The language model engine failed."
     assert error["code"] == "engine_error"
+
+
+def test_an_error_may_come_in_pieces(site: Site, engine: WireEngine) -> None:
+    told = localai_error(500, "not now")
+    engine.say(*(bytes([byte]) for byte in told), status=500, content_type="application/json")
+    engine.gap_s = 0.001
+    assert ask(site, {"model": MODEL}).error()["message"] == "not now"
+
+
+def test_an_error_of_any_length_is_not_kept(site: Site, engine: WireEngine) -> None:
+    engine.say(localai_error(500, "x" * 300_000), status=500, content_type="application/json")
+    assert ask(site, {"model": MODEL}).error()["message"] == "The language model engine failed."
 
 
 def test_openais_own_form_is_kept(site: Site, engine: WireEngine) -> None:
@@ -559,6 +596,14 @@ def test_nginx_of_other_engines_does_not_load_njs(guest: Guest) -> None:
     rendered = guest.path("/etc/nginx/sites-enabled/slm-copilot.conf").read_text()
     assert "js_" not in rendered
     assert guest.run("SLM_ENGINE_NEEDS_MENDING=no; render_modules").stdout == ""
+
+
+def test_the_engine_gets_the_path_that_it_told(guest: Guest) -> None:
+    told = guest.run(
+        "load_flavor; SLM_ENGINE_NEEDS_MENDING=yes; render_serving POST /v1/chat /engine/chat"
+    ).stdout
+    assert "set $slm_engine_path /engine/chat;" in told
+    assert "proxy_pass http://slm_engine$slm_engine_path;" in told
 
 
 def test_an_image_without_the_module_is_not_installed(guest: Guest) -> None:

@@ -119,6 +119,7 @@ def test_cuts_change_nothing(bench: Bench, stream: bytes, asked: dict[str, Any],
 MIXED = (
     ': hi\r\ndata: {"choices":[{"delta":{"content":"naïve 🌟"}}],"usage":{"total_tokens":1}}\r\n\r\n'
     'event: x\ndata: 1\ndata: 2\n\ndata: {"usage":{"total_tokens":2},"choices":[{}]}\r\r:\n\n'
+    'data: {"choices":[{}],"usage":{"total_tokens":9}}\r\ndata: {"usage":{"total_tokens":8}}\r\n\r\n'
     'data: {"choices":[],"usage":{"total_tokens":3}}\n\ndata: [DONE]\n\n'
 ).encode()
 
@@ -129,7 +130,9 @@ def test_a_cut_at_every_byte_and_at_every_two_bytes_changes_nothing(bench: Bench
     told = cut(bench, MIXED, [[], *alone, *pairs, list(range(len(MIXED)))], ASKED)
     assert len({sent for sent, _ in told}) == 1
     assert {held for _, held in told} == {b""}
-    assert json.loads(data_of(told[0][0])[0][-2])["usage"] == {"total_tokens": 3}
+    data = data_of(told[0][0])[0]
+    assert json.loads(data[-2])["usage"] == {"total_tokens": 3}
+    assert [json.loads(line)["usage"]["total_tokens"] for line in data[-3].split("\n")] == [9, 8], "no chunk"
 
 
 def test_no_more_than_one_event_is_held(bench: Bench) -> None:
@@ -141,6 +144,8 @@ def test_no_more_than_one_event_is_held(bench: Bench) -> None:
         assert sent + held == stream[:at]
         assert len(sent) >= max((end for end in ends if end <= at), default=0)
     assert len(ends) >= 5
+    [(sent, _)] = cut(bench, b"data: a\n\n: still reading\nda", [[]], NOT_ASKED)
+    assert sent.endswith(b": still reading\n"), "a comment keeps the connection alive"
 
 
 def is_end_of_event(stream: bytes, at: int) -> bool:
