@@ -16,7 +16,7 @@ SLM_ENGINE_BATCH=64
 # Prompts of waiting clients in memory, see llama-server.sh.
 # shellcheck disable=SC2034 # capacity.sh reads both
 SLM_ENGINE_CACHE_MIB=512 SLM_ENGINE_CACHE_CONTEXTS=8
-# Two programs instead of one.
+# Two programs instead of one, and the copies of a request in both: an allowance, not a measurement.
 # shellcheck disable=SC2034 # capacity.sh reads it
 SLM_CAPACITY_ENGINE_KIB=$((384 * 1024))
 # Its wire differs from OpenAI's (docs/engines.md).

@@ -271,6 +271,22 @@ def test_it_tells_no_progress_when_it_can_not_be_seen(localai: Guest) -> None:
     assert localai.run("load_flavor; engine_progress", check=False).returncode != 0
 
 
+def test_its_settings_are_those_of_the_running_process(localai: Guest) -> None:
+    localai.run(CONFIGURE_ENGINE, ONEAPP_SLM_CONTEXT_SIZE="4096", ONEAPP_SLM_MODEL_TEMPERATURE="0.7")
+    localai.stub("systemctl", MAIN_PID)
+    put_process(localai, 42, 1, 900)
+    localai.write("/proc/42/environ", "X=1\0LOCALAI_THREADS=1\0LOCALAI_ADDRESS=127.0.0.1:8080\0")
+    told = localai.run("load_flavor; engine_settings").stdout.splitlines()
+    assert dict(line.split("=", 1) for line in told) == {
+        "threads": "1",
+        "address": "127.0.0.1:8080",
+        "context_size": "4096",
+        "client_context": "4096",
+        "temperature": "0.7",
+        "model": str(localai.path("/opt/slm-copilot/models/model.gguf")),
+    }
+
+
 @pytest.mark.parametrize("build", ["avx512", "avx2", "avx", "fallback"])
 def test_the_cpu_variant_is_the_one_that_runs(localai: Guest, build: str) -> None:
     localai.stub("systemctl", MAIN_PID)
