@@ -9,6 +9,7 @@ import pytest
 
 from harness.bench.conditions import Conditions, measured_window
 from harness.bench.direct import inside
+from harness.bench.enforced_profile import enforced_profile
 from harness.bench.engine_bench import EngineTest
 from harness.bench.prompts import calibrate, cold_prompt, count_by
 from harness.bench.verdict import doubts_of_ratio, doubts_of_value
@@ -16,6 +17,7 @@ from harness.bench.wire import Failure, Target, appliance_target
 from harness.cell.options import CellOptions
 from harness.cell.session import FLAVOR_FILE
 from harness.client.https import ApplianceAddress
+from harness.machine.limits_read_back import ReadBack
 from harness.machine.protocol import Machine
 from harness.profiles import Profile, find_profile
 from harness.terminal import say
@@ -55,6 +57,16 @@ def plan() -> BenchPlan:
 @pytest.fixture(scope="session")
 def profile(cell: CellOptions) -> Profile:
     return find_profile(cell.profile)
+
+
+@pytest.fixture(scope="session")
+def enforced(
+    machine: Machine, profile: Profile, record_conditions: Callable[[Mapping[str, object]], None]
+) -> ReadBack:
+    """The profile's hardware as the kernel enforces it and as the guest sees it."""
+    found = enforced_profile(machine, profile)
+    record_conditions({**found.conditions, "profile_lacks": "; ".join(found.lacks) or "nothing"})
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +167,12 @@ def values(
     plan: BenchPlan,
     measured: Measured,
     profile: Profile,
+    enforced: ReadBack,
 ) -> Recorder:
     """For figures that stand for themselves."""
-    doubts = doubts_of_value(machine.accelerator, measured.conditions, profile)
+    doubts = (
+        *doubts_of_value(machine.accelerator, measured.conditions, profile),
+        *enforced.lacks,
+        *enforced.doubts,
+    )
     return Recorder(record_metric, doubts, plan.seed)
