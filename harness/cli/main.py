@@ -72,7 +72,7 @@ def test_image(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """`slm bench`: tokens per second of an image on this host, and what the appliance costs."""
-    from harness.cli.test_image import TestImageRequest, run
+    from harness.cli.test_image import BENCH, TestImageRequest, run
 
     return run(
         TestImageRequest(
@@ -86,7 +86,7 @@ def bench(arguments: argparse.Namespace) -> int:
             # side by side they would measure each other
             jobs=1,
             selection=arguments.tests.strip(),
-            target="bench",
+            target=BENCH,
         )
     )
 

@@ -12,7 +12,6 @@ import pytest
 from harness.cli import main as cli
 from harness.cli.arguments import parser
 from harness.cli.main import main
-from harness.cli.test_image import TestImageRequest, run_command
 from harness.errors import ApplianceError, HarnessError
 from harness.locations import REPOSITORY
 from harness.redaction import REDACTOR
@@ -161,30 +160,22 @@ def test_a_wrong_request_is_one_line_before_any_work(
     assert not (tmp_path / "reports").exists()
 
 
-def test_the_command_of_a_run_names_only_what_was_asked_for() -> None:
-    assert run_command(TestImageRequest()) == "make test-image"
-    request = TestImageRequest(machine="nspawn", profiles=("ci", "minimum"), selection="auth and post")
-    assert (
-        run_command(request) == "make test-image PROFILES='ci minimum' MACHINE=nspawn TESTS='auth and post'"
-    )
-    request = TestImageRequest(tls_modes=("custom",), suites=("conformance",), cells=("ci-custom",), jobs=2)
-    assert run_command(request) == (
-        "make test-image TLS_MODES=custom SUITES=conformance CELLS=ci-custom JOBS=2"
-    )
-
-
-def test_every_option_has_a_make_variable() -> None:
+@pytest.mark.parametrize(
+    ("target", "for_slm_alone"),
+    [("test-image", {"--minimum-checks"}), ("bench", set()), ("size-host", {"--minutes", "--keep"})],
+)
+def test_every_option_has_a_make_variable(target: str, for_slm_alone: set[str]) -> None:
     """What people type is make; an option without a variable would be out of their reach."""
     makefile = (REPOSITORY / "Makefile").read_text()
-    recipe = re.search(r"^test-image:.*?\n\n", makefile, re.MULTILINE | re.DOTALL)
+    recipe = re.search(rf"^{target}:.*?\n\n", makefile, re.MULTILINE | re.DOTALL)
     assert recipe is not None
     given = set(re.findall(r"(--[a-z-]+) \"\$\$", recipe[0]))
     help_text = next(
-        action.choices["test-image"].format_help()  # type: ignore[index,call-overload]
+        action.choices[target].format_help()  # type: ignore[index,call-overload]
         for action in parser()._subparsers._group_actions  # type: ignore[union-attr]
     )
     known = set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE))
-    assert known - given == {"--minimum-checks"}
+    assert known - given == for_slm_alone
     exported = re.search(r"^export (.*)$", makefile, re.MULTILINE)
     assert exported is not None
     used = set(re.findall(r"\"\$\$([A-Z_]+)\"", makefile))

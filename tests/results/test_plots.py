@@ -17,6 +17,15 @@ from harness.results.plots import plots_of
 from tests.results.sample import cell
 
 SPEED = {"path": "appliance", "state": "cold", "clients": 1, "clock": "client"}
+GAPS = (
+    ("cold", 4, 128),
+    ("cold", 2, 128),
+    ("cold", 1, 4096),
+    ("warm", 1, 4096),
+    ("cold", 1, 512),
+    ("warm", 1, 128),
+    ("cold", 1, 128),
+)
 METRICS = (
     *(
         Metric(
@@ -42,7 +51,22 @@ METRICS = (
         )
         for n in (128, 512)
     ),
-    Metric("itl", "s", 0.01, labels={"path": "appliance", "statistic": "all"}, samples=(0.01, 0.011, 0.2)),
+    *(
+        Metric(
+            "itl",
+            "s",
+            0.01,
+            labels={
+                "path": "appliance",
+                "state": state,
+                "clients": clients,
+                "prompt_tokens": n,
+                "statistic": "all",
+            },
+            samples=(0.01, 0.011, 0.2),
+        )
+        for state, clients, n in GAPS
+    ),
     Metric("boot_phase", "s", 1.5, labels={"phase": "kernel"}),
     Metric("boot_phase", "s", 2.5, labels={"phase": "total"}),
     *(
@@ -65,7 +89,13 @@ def measured() -> Cell:
 
 def test_each_kind_of_metric_has_its_plot(measured: Cell) -> None:
     titles = [plot.title for plot in plots_of(measured)]
-    assert titles == ["Decoding by depth", "Time to first token", "Time between tokens", "Boot", "Threads"]
+    assert titles == [
+        "Decoding by depth",
+        "Time to first token",
+        "Time between tokens",
+        "Boot by phase",
+        "Threads",
+    ]
 
 
 def test_a_cell_without_such_metrics_has_none() -> None:
@@ -76,25 +106,63 @@ def test_a_cell_without_such_metrics_has_none() -> None:
 
 
 def test_the_roofline_is_drawn_into_the_speeds(measured: Cell) -> None:
-    assert ">roofline</text>" in plots_of(measured)[0].svg
+    plot = plots_of(measured)[0]
+    assert ">roofline</text>" in plot.svg
+    assert "The dashed roofline" in plot.caption
+    without = [one for one in METRICS if one.name != "roofline_ceiling"]
+    assert "There is no roofline" in plots_of(replace(measured, metrics=tuple(without)))[0].caption
+
+
+def test_a_roofline_far_above_leaves_the_speeds_apart(measured: Cell) -> None:
+    assert "(log)" not in plots_of(measured)[0].svg
+    far = [replace(one, value=900.0) if one.name == "roofline_ceiling" else one for one in METRICS]
+    assert "tok/s decoded (log)" in plots_of(replace(measured, metrics=tuple(far)))[0].svg
+
+
+def test_the_gaps_that_tell_most_are_drawn(measured: Cell) -> None:
+    """Cold, the shortest and the longest prompt of one client, and each number of clients."""
+    (plot,) = (one for one in plots_of(measured) if one.title == "Time between tokens")
+    assert re.findall(r">(appliance, [^<]*)</text>", plot.svg) == [
+        "appliance, 1 client, prompts of 128 tokens",
+        "appliance, 1 client, prompts of 4096 tokens",
+        "appliance, 2 clients, prompts of 128 tokens",
+        "appliance, 4 clients, prompts of 128 tokens",
+    ]
+
+
+def test_a_logarithmic_axis_has_plain_numbers(measured: Cell) -> None:
+    (plot,) = (one for one in plots_of(measured) if one.title == "Time between tokens")
+    assert {">20</text>", ">50</text>", ">100</text>"} <= set(re.findall(r">\d+</text>", plot.svg))
+
+
+def test_a_phone_gets_a_plot_of_its_width_with_the_same_texts(measured: Cell) -> None:
+    for plot in plots_of(measured):
+        widths = [
+            float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])  # type: ignore[index]
+            for svg in (plot.svg, plot.narrow_svg)
+        ]
+        assert widths[1] <= 340 < widths[0]
+        for word in re.findall(r">([a-z][a-z ,/-]+)</text>", plot.svg):
+            assert word in plot.narrow_svg, f"{plot.title}: {word}"
 
 
 def test_a_plot_takes_its_colours_from_the_page(measured: Cell) -> None:
     for plot in plots_of(measured):
-        assert "var(--ink)" in plot.svg
-        assert not re.findall(r"#0[0-9]0[0-9]0[0-9a]", plot.svg), plot.title
+        for svg in (plot.svg, plot.narrow_svg):
+            assert "var(--ink)" in svg
+            assert not re.findall(r"#0[0-9]0[0-9]0[0-9a]", svg), plot.title
 
 
 def test_plots_need_nothing_from_elsewhere_and_share_no_ids(measured: Cell) -> None:
     ids: set[str] = set()
-    for plot in plots_of(measured):
-        ElementTree.fromstring(plot.svg)  # noqa: S314  (our own text)
-        assert "<script" not in plot.svg
-        assert not re.findall(r'(?:href|src)="(?!#)', plot.svg)
-        own = re.findall(r'\bid="([^"]+)"', plot.svg)
-        referred = re.findall(r'(?:href="#|url\(#)([^")]+)', plot.svg)
+    for svg in (svg for plot in plots_of(measured) for svg in (plot.svg, plot.narrow_svg)):
+        ElementTree.fromstring(svg)  # noqa: S314  (our own text)
+        assert "<script" not in svg
+        assert not re.findall(r'(?:href|src)="(?!#)', svg)
+        own = re.findall(r'\bid="([^"]+)"', svg)
+        referred = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
         assert not ids & set(own)
-        assert set(referred) <= set(own), plot.title
+        assert set(referred) <= set(own)
         ids |= set(own)
 
 
@@ -102,5 +170,5 @@ def test_the_csv_has_a_line_a_metric_with_labels_and_samples(measured: Cell) -> 
     rows = list(csv.DictReader(io.StringIO(metrics_csv(measured))))
     assert len(rows) == len(METRICS)
     itl = next(row for row in rows if row["metric"] == "itl")
-    assert (itl["path"], itl["statistic"], itl["samples"]) == ("appliance", "all", "0.01 0.011 0.2")
+    assert (itl["path"], itl["clients"], itl["samples"]) == ("appliance", "4", "0.01 0.011 0.2")
     assert base64.b64decode(csv_link(measured).partition(",")[2]).decode() == metrics_csv(measured)
