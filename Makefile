@@ -33,21 +33,22 @@ SHELL := bash
 help: ## list targets and variables
 	@printf 'targets:\n'
 	@sed -nE 's/^([a-z][a-z-]*):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
-	@printf 'variables (make test-image MACHINE=nspawn TESTS=auth):\n'
+	@printf 'variables (make test-image MACHINE=nspawn TESTS=auth; bench takes the six marked *):\n'
 	@printf '  %s\n' \
-	  'PROFILES=ci             hardware profiles of profiles.yaml, several by space or comma' \
+	  'PROFILES=ci           * hardware profiles of profiles.yaml, several by space or comma' \
 	  'TLS_MODES="selfsigned custom letsencrypt"  TLS modes; the first one has the conformance suite whole' \
-	  'MACHINE=qemu            qemu: the verdict that counts; nspawn: the fast inner loop' \
-	  'ACCELERATOR=auto        auto (by a probe), kvm, tcg' \
+	  'MACHINE=qemu          * qemu: the verdict that counts; nspawn: the fast inner loop, and bench where QEMU only emulates' \
+	  'ACCELERATOR=auto      * auto (by a probe), kvm, tcg' \
 	  'SUITES=                 suites of suites/cells.yaml, several by space or comma; all: those left out by default too' \
-  'CELLS=                  only these cells of the run (ci-custom), as a failed one names itself' \
-  'JOBS=auto               cells side by side: as many as cores and memory have room for, or a number' \
-	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \
-	  'IMAGE=                  judge this qcow2 instead of building one' \
-	  'FLAVOR=ci               what is baked into the image' \
-	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
+	  'CELLS=                  only these cells of the run (ci-custom), as a failed one names itself' \
+	  'JOBS=auto               cells side by side: as many as cores and memory have room for, or a number' \
+	  'TESTS=                * only these checks: a pytest -k expression, files or node ids' \
+	  'IMAGE=                * judge or measure this qcow2 instead of building one' \
+	  'FLAVOR=ci             * what is baked into the image' \
+	  'MODEL=devstral-24b-q4km the model size-host measures this machine for' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
-	  'A= B= THRESHOLD=5       bench-compare: two results.json or qcow2 images, percent that may differ' \
+	  'A= B= THRESHOLD=5       bench-compare: two runs (folder or results.json) or two qcow2 images; percent that may differ' \
+	  'PROFILE= TLS_MODE=      shell and bench-compare: one of each (default: the first of PROFILES and TLS_MODES)' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
 
 setup: ## install what is missing: system packages, the virtual environment, Packer
@@ -76,7 +77,7 @@ test-image: setup ## the main job: build the image, boot it, prove it over HTTPS
 	  --tls-modes "$$TLS_MODES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --suites "$$SUITES" \
 	  --cells "$$CELLS" --jobs "$$JOBS" --tests "$$TESTS" --keep "$$KEEP"
 
-bench: setup ## tokens per second of the profiles, and what the appliance itself costs
+bench: setup ## measure: tokens per second of the profiles, latencies, what the appliance itself costs
 	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --profiles "$$PROFILES" --machine "$$MACHINE" \
 	  --accelerator "$$ACCELERATOR" --tests "$$TESTS"
 

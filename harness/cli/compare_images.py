@@ -178,9 +178,17 @@ def _boot(setting: _Setting, image: Image, letter: str, stack: ExitStack) -> Sid
 
 def _results(setting: _Setting, image: Image, side: int, run: _Run) -> Results:
     request = setting.request
+    default = ImagesRequest(request.before, request.after)
     command = make_command(
         "bench-compare",
-        {"A": str(request.before), "B": str(request.after), "PROFILE": request.profile},
+        {
+            "A": str(request.before),
+            "B": str(request.after),
+            "PROFILE": request.profile,
+            "MACHINE": request.machine if request.machine != default.machine else "",
+            "ACCELERATOR": request.accelerator if request.accelerator != default.accelerator else "",
+            "THRESHOLD": f"{100 * request.threshold:g}" if request.threshold != default.threshold else "",
+        },
     )
     reason = "nothing was judged: this is one side of a comparison"
     cell = Cell(
