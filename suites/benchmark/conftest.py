@@ -27,6 +27,7 @@ from suites.benchmark.engine_tests import bench_point
 from suites.benchmark.plan import BenchPlan, load_plan
 from suites.benchmark.recording import Recorder
 from suites.benchmark.requests import (
+    InTurn,
     Prompts,
     Way,
     chat_point,
@@ -121,10 +122,13 @@ def _points(
     test = EngineTest("decode", plan.decode_pair_tokens, depth=24)
 
     def paired_bench() -> Iterable[Value | Failure]:
-        return bench_point(machine, test).run(0)
+        return bench_point(machine, test, repetitions=plan.decode_pairs).run(0)
 
     return [
-        *(chat_point(through, prompts, size, plan.answer_tokens) for size in budget.prompt_tokens),
+        *(
+            chat_point(through, prompts, size, plan.answer_tokens, warms_up=size <= plan.warm_up_tokens)
+            for size in budget.prompt_tokens
+        ),
         *(
             chat_point(direct, prompts, size, plan.answer_tokens)
             for size in plan.engine_prompt_tokens
@@ -135,7 +139,12 @@ def _points(
             for clients in plan.clients
         ),
         small_point(both, small, plan.small_pairs),
-        decode_pairs_point(both, paired_bench, small, plan.decode_pairs, plan.decode_pair_tokens),
+        decode_pairs_point(
+            both,
+            paired_bench,
+            small,
+            InTurn(plan.decode_pairs_s, plan.decode_pairs, plan.decode_pair_tokens),
+        ),
         *(
             bench_point(machine, EngineTest("decode", bench["decode_tokens"], depth=depth))
             for depth in bench["depths"]

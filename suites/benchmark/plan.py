@@ -27,6 +27,7 @@ class BenchPlan:
 
     rounds: int
     warm_up: int
+    warm_up_tokens: int
     seed: int
     answer_tokens: int
     budget_s: float
@@ -35,6 +36,7 @@ class BenchPlan:
     clients: tuple[int, ...]
     client_prompt_tokens: int
     small_pairs: int
+    decode_pairs_s: float
     decode_pairs: int
     decode_pair_tokens: int
     sessions: Mapping[str, int]
@@ -52,11 +54,13 @@ def load_plan(path: Path = FILE) -> BenchPlan:
     counts = {
         "rounds": (5, 100),
         "warm_up": (0, 10),
+        "warm_up_tokens": (1, 1_000_000),
         "seed": (0, 2**31),
         "answer_tokens": (8, 4096),
         "budget_s": (10, 86_400),
         "client_prompt_tokens": (32, 1_000_000),
         "small_pairs": (5, 1000),
+        "decode_pairs_s": (1, 86_400),
         "decode_pairs": (1, 1000),
         "decode_pair_tokens": (8, 4096),
     }
