@@ -218,22 +218,15 @@ def _threads(metrics: Sequence[Metric]) -> Drawing | None:
     if not all(swept.values()):
         return None
 
-    def own_choice(kind: str) -> list[Metric]:
-        return [
-            one
-            for one in metrics
-            if one.name == f"{kind}_speed"
-            and one.labels.get("sweep") == "threads"
-            and "threads" not in one.labels
-        ]
+    chosen = {kind: points(metrics, "auto_threads", "threads", kind=kind) for kind in kinds}
 
     def draw(paper: Paper) -> Figure:
         figure, axes = new_figure(paper, height=2.8, panels=len(kinds))
         for place, (axis, kind) in enumerate(zip(axes, kinds, strict=True)):
             draw_series(axis, {kind: swept[kind]}, first=place)
-            for metric in own_choice(kind):
-                axis.axhline(
-                    metric.value, color=SOFT, linestyle="--", linewidth=1.4, label="chosen by the appliance"
+            for count, _ in chosen[kind]:
+                axis.axvline(
+                    count, color=SOFT, linestyle="--", linewidth=1.4, label="chosen by the appliance"
                 )
             axis.set_ylim(bottom=0)
             axis.set_xticks([x for x, _ in swept[kind]])

@@ -13,7 +13,7 @@ import pytest
 
 from harness.results.metrics_csv import csv_link, metrics_csv
 from harness.results.model import Cell, Metric
-from harness.results.plots import plots_of
+from harness.results.plots import Plot, plots_of
 from tests.results.sample import cell
 
 SPEED = {"path": "appliance", "state": "cold", "clients": 1, "clock": "client"}
@@ -79,6 +79,7 @@ METRICS = (
         for kind in ("decode", "prefill")
         for t in (1, 2)
     ),
+    Metric("auto_threads", "ratio", 1.4, labels={"kind": "decode", "threads": 2, "best_other_threads": 1}),
 )
 
 
@@ -87,9 +88,23 @@ def measured() -> Cell:
     return replace(cell("ci-benchmark", "nspawn", ()), metrics=METRICS)
 
 
-def test_each_kind_of_metric_has_its_plot(measured: Cell) -> None:
-    titles = [plot.title for plot in plots_of(measured)]
-    assert titles == [
+@pytest.fixture(scope="module")
+def plots(measured: Cell) -> dict[str, Plot]:
+    """By title, in their order; drawing all of them takes a second."""
+    return {plot.title: plot for plot in plots_of(measured)}
+
+
+def depth_plot(metrics: list[Metric]) -> Plot:
+    """The plot of these speeds alone."""
+    (plot,) = plots_of(replace(cell("ci-benchmark", "nspawn", ()), metrics=tuple(metrics)))
+    return plot
+
+
+DEPTH = [one for one in METRICS if one.name == "roofline_ceiling" or one.labels.get("clock")]
+
+
+def test_each_kind_of_metric_has_its_plot(plots: dict[str, Plot]) -> None:
+    assert list(plots) == [
         "Decoding by depth",
         "Time to first token",
         "Time between tokens",
@@ -105,23 +120,23 @@ def test_a_cell_without_such_metrics_has_none() -> None:
     )
 
 
-def test_the_roofline_is_drawn_into_the_speeds(measured: Cell) -> None:
-    plot = plots_of(measured)[0]
+def test_the_roofline_is_drawn_into_the_speeds(plots: dict[str, Plot]) -> None:
+    plot = plots["Decoding by depth"]
     assert ">roofline</text>" in plot.svg
     assert "The dashed roofline" in plot.caption
-    without = [one for one in METRICS if one.name != "roofline_ceiling"]
-    assert "There is no roofline" in plots_of(replace(measured, metrics=tuple(without)))[0].caption
+    without = depth_plot([one for one in DEPTH if one.name != "roofline_ceiling"])
+    assert "There is no roofline" in without.caption
 
 
-def test_a_roofline_far_above_leaves_the_speeds_apart(measured: Cell) -> None:
-    assert "(log)" not in plots_of(measured)[0].svg
-    far = [replace(one, value=900.0) if one.name == "roofline_ceiling" else one for one in METRICS]
-    assert "tok/s decoded (log)" in plots_of(replace(measured, metrics=tuple(far)))[0].svg
+def test_a_roofline_far_above_leaves_the_speeds_apart(plots: dict[str, Plot]) -> None:
+    assert "(log)" not in plots["Decoding by depth"].svg
+    far = [replace(one, value=900.0) if one.name == "roofline_ceiling" else one for one in DEPTH]
+    assert "tok/s decoded (log)" in depth_plot(far).svg
 
 
-def test_the_gaps_that_tell_most_are_drawn(measured: Cell) -> None:
+def test_the_gaps_that_tell_most_are_drawn(plots: dict[str, Plot]) -> None:
     """Cold, the shortest and the longest prompt of one client, and each number of clients."""
-    (plot,) = (one for one in plots_of(measured) if one.title == "Time between tokens")
+    plot = plots["Time between tokens"]
     assert re.findall(r">(appliance, [^<]*)</text>", plot.svg) == [
         "appliance, 1 client, prompts of 128 tokens",
         "appliance, 1 client, prompts of 4096 tokens",
@@ -130,13 +145,13 @@ def test_the_gaps_that_tell_most_are_drawn(measured: Cell) -> None:
     ]
 
 
-def test_a_logarithmic_axis_has_plain_numbers(measured: Cell) -> None:
-    (plot,) = (one for one in plots_of(measured) if one.title == "Time between tokens")
+def test_a_logarithmic_axis_has_plain_numbers(plots: dict[str, Plot]) -> None:
+    plot = plots["Time between tokens"]
     assert {">20</text>", ">50</text>", ">100</text>"} <= set(re.findall(r">\d+</text>", plot.svg))
 
 
-def test_a_phone_gets_a_plot_of_its_width_with_the_same_texts(measured: Cell) -> None:
-    for plot in plots_of(measured):
+def test_a_phone_gets_a_plot_of_its_width_with_the_same_texts(plots: dict[str, Plot]) -> None:
+    for plot in plots.values():
         widths = [
             float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])  # type: ignore[index]
             for svg in (plot.svg, plot.narrow_svg)
@@ -146,16 +161,22 @@ def test_a_phone_gets_a_plot_of_its_width_with_the_same_texts(measured: Cell) ->
             assert word in plot.narrow_svg, f"{plot.title}: {word}"
 
 
-def test_a_plot_takes_its_colours_from_the_page(measured: Cell) -> None:
-    for plot in plots_of(measured):
+def test_the_chosen_number_of_threads_is_marked_where_it_is_known(plots: dict[str, Plot]) -> None:
+    plot = plots["Threads"]
+    assert plot.svg.count(">chosen by the appliance</text>") == 1
+    assert plot.narrow_svg.count(">chosen by the appliance</text>") == 1
+
+
+def test_a_plot_takes_its_colours_from_the_page(plots: dict[str, Plot]) -> None:
+    for plot in plots.values():
         for svg in (plot.svg, plot.narrow_svg):
             assert "var(--ink)" in svg
             assert not re.findall(r"#0[0-9]0[0-9]0[0-9a]", svg), plot.title
 
 
-def test_plots_need_nothing_from_elsewhere_and_share_no_ids(measured: Cell) -> None:
+def test_plots_need_nothing_from_elsewhere_and_share_no_ids(plots: dict[str, Plot]) -> None:
     ids: set[str] = set()
-    for svg in (svg for plot in plots_of(measured) for svg in (plot.svg, plot.narrow_svg)):
+    for svg in (svg for plot in plots.values() for svg in (plot.svg, plot.narrow_svg)):
         ElementTree.fromstring(svg)  # noqa: S314  (our own text)
         assert "<script" not in svg
         assert not re.findall(r'(?:href|src)="(?!#)', svg)
