@@ -124,7 +124,7 @@ def _measured_markdown(cell: Cell) -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for one in told:
             verdict = (one.verdict or "") if one.target is not None or not one.reason else "measured only"
-            why = _cell_text(one.reason) if one.target is not None else ""
+            why = _cell_text(one.reason) if one.target is not None and one.verdict != "PASS" else ""
             yield f"| {_cell_text(one.title)} | {with_interval(one)} | {target(one)} | {verdict} | {why} |"
     if left := len(cell.metrics) - len(told):
         yield from ("", f"{left} more in results.json, and in the CSV of report.html.")

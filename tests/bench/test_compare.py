@@ -261,6 +261,15 @@ def test_the_page_is_well_formed_offline_and_has_every_metric() -> None:
     assert "1 worse, 1 better, 1 same, 1 unclear (threshold 5%)" in text
 
 
+def test_the_page_begins_with_what_got_worse_and_folds_what_can_not_be_drawn() -> None:
+    page = comparison_html(drawn())
+    assert re.findall(r'<span class="finding (\w+)">', page) == ["worse", "better", "same", "unclear"]
+    drawn_rows, _, folded = page.partition("<details>")
+    assert "1 without a ratio" in folded
+    assert "added_ttft" in folded
+    assert "added_ttft" not in drawn_rows
+
+
 def test_the_axis_has_room_for_threshold_and_intervals() -> None:
     assert axis_for((), 0.05).reach == pytest.approx(1.05 * 1.1)
     assert axis_for((), 0.2).reach == pytest.approx(1.05 * 1.3)
