@@ -109,8 +109,13 @@ def compare_images(request: ImagesRequest) -> Comparison:
 
 
 def _lost(pairs: Pairs) -> tuple[str, ...]:
-    number = len(pairs.failures)
-    return (f"{number} requests failed; their pairs are left out",) if number else ()
+    match len(pairs.failures):
+        case 0:
+            return ()
+        case 1:
+            return ("1 request failed; its pair is left out",)
+        case number:
+            return (f"{number} requests failed; their pairs are left out",)
 
 
 def _choose_machine(request: ImagesRequest) -> tuple[str, ChosenAccelerator]:

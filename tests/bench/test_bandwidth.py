@@ -109,6 +109,23 @@ def test_measurements_of_different_minutes_are_put_together() -> None:
         combined([quiet, bandwidth({1: [1]}, working_set=99 * MIB)])
 
 
+def test_a_decode_whose_weights_fit_the_cache_proves_nothing_either_way() -> None:
+    probe = bandwidth({2: [50]}, working_set=97_000_000, cache=97_000_000)
+    for tok_s in (120, 520):
+        check = check_against_decode(probe, tok_s, 97e6, threads=2)
+        assert check.sound is None
+        assert "the 97 MB that a token reads fit the last-level cache of 97 MB" in check.reason
+    assert check_against_decode(probe, 520, 98e6, threads=2).sound is False
+
+
+def test_a_decode_far_below_the_ceiling_is_told_to_be_a_weak_check() -> None:
+    check = check_against_decode(bandwidth({2: [40]}), 10, 1e9, threads=2)
+    assert check.sound is True
+    assert check.reason.endswith(
+        "25% of the ceiling, so that a probe that understates up to 4.0 times would not be found out"
+    )
+
+
 def test_a_decode_below_the_ceiling_leaves_the_probe_standing() -> None:
     check = check_against_decode(bandwidth({2: [57, 58]}), 18.9, 2.258e9, threads=2)
     assert check.sound is True

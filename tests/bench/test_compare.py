@@ -71,6 +71,15 @@ def test_one_clear_metric_is_not_drowned_by_unclear_ones() -> None:
     assert comparison.exit_code == 0
 
 
+def test_a_size_alone_decides_nothing_about_speeds() -> None:
+    size = Metric("image_size", "MiB", 500.0, n=1, better="lower")
+    few = metric("ttft", (1.0, 1.1), "s", "lower")
+    comparison = compare(run_of(cell(few, size)), run_of(cell(few, size)))
+    assert comparison.counts == {"worse": 0, "better": 0, "same": 1, "unclear": 1}
+    assert comparison.exit_code == 3
+    assert compared(size, size).exit_code == 0
+
+
 def test_metrics_are_matched_by_cell_name_and_labels() -> None:
     short, long = (metric("ttft", noisy(n), "s", "lower", {"prompt_tokens": n}) for n in (128, 512))
     slower = metric("ttft", noisy(1000), "s", "lower", {"prompt_tokens": 512})
