@@ -49,6 +49,11 @@ NEVER_THE_SAME = frozenset(
 )
 """Conditions that differ between any two runs."""
 
+CROWDED_FOR_PAIRS = 0.25
+"""Share of the host's cores that others may keep busy while two are measured in turns. What slows the host
+slows both alike only while each finds its CPUs: threads of one engine wait for each other, so that with
+others on 1.5 of 2 cores an engine with one thread was measured 3 to 37 times as fast as with two."""
+
 DEFAULT_THRESHOLD = 0.05
 
 
@@ -242,18 +247,27 @@ def _doubts(here: Cell, there: Cell, metric: Metric, paired: bool, n: int) -> li
     doubts = list(dict.fromkeys(doubts_of_ratio(here.accelerator) + doubts_of_ratio(there.accelerator)))
     if n < FEWEST_SAMPLES:
         doubts.append(f"only {n} {'sample' if n == 1 else 'samples'}, at least {FEWEST_SAMPLES} are needed")
-    if not paired and metric.unit not in RATIO_UNITS:
-        doubts += [f"{name}: {one}" for name, cell in (("A", here), ("B", there)) for one in _crowded(cell)]
-    return doubts
+    if metric.unit in RATIO_UNITS:
+        return doubts
+    if paired:
+        # They were measured in one stretch of time, so both tell the same of it.
+        return [*doubts, *_others(here, CROWDED_FOR_PAIRS)]
+    return doubts + [f"{name}: {one}" for name, cell in (("A", here), ("B", there)) for one in _crowded(cell)]
 
 
 def _crowded(cell: Cell) -> Iterator[str]:
     """What a crowded host did to one run, it didn't do to the other: neither to pairs nor to what is a ratio
     already."""
-    steal, others, cores = (cell.conditions.get(name) for name in ("steal_percent", "others_cores", "cores"))
+    steal = cell.conditions.get("steal_percent")
     if isinstance(steal, int | float) and steal > 100 * MOST_STEAL:
         yield f"{steal:.3g}% of the CPU time was stolen"
-    if isinstance(others, int | float) and isinstance(cores, int | float) and others > MOST_OTHERS * cores:
+    yield from _others(cell, MOST_OTHERS)
+
+
+def _others(cell: Cell, most: float) -> Iterator[str]:
+    """`most`: the share of the cores that others may use."""
+    others, cores = (cell.conditions.get(name) for name in ("others_cores", "cores"))
+    if isinstance(others, int | float) and isinstance(cores, int | float) and others > most * cores:
         yield f"others used {others:.2f} of the host's {cores:g} cores"
 
 

@@ -109,13 +109,14 @@ def compare_images(request: ImagesRequest) -> Comparison:
 
 
 def _lost(pairs: Pairs) -> tuple[str, ...]:
+    notes = (pairs.stopped,) if pairs.stopped else ()
     match len(pairs.failures):
         case 0:
-            return ()
+            return notes
         case 1:
-            return ("1 request failed; its pair is left out",)
+            return (*notes, "1 request failed; its pair is left out")
         case number:
-            return (f"{number} requests failed; their pairs are left out",)
+            return (*notes, f"{number} requests failed; their pairs are left out")
 
 
 def _choose_machine(request: ImagesRequest) -> tuple[str, ChosenAccelerator]:

@@ -127,6 +127,12 @@ def test_pairs_are_judged_on_a_crowded_host_too() -> None:
     assert compare(run_of(one), run_of(other)).rows[0].finding == "better"
 
 
+def test_pairs_are_not_judged_where_their_engines_lacked_cpus() -> None:
+    one, other = pairs(**{INTERLEAVED: "20260131T094500Z", "others_cores": 4.1})
+    (row,) = compare(run_of(one), run_of(other)).rows
+    assert (row.finding, row.reason) == ("unclear", "others used 4.10 of the host's 16 cores")
+
+
 def test_samples_of_two_runs_are_no_pairs() -> None:
     others = [pairs(), [pairs(**{INTERLEAVED: run})[place] for place, run in enumerate(("x", "y"))]]
     for one, other in others:

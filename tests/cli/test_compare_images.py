@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bench import compare
 from harness.bench.conditions import measured_window
 from harness.bench.in_turns import Pairs
 from harness.cli import compare_images
@@ -25,6 +26,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def measured(*_: object) -> compare_images._Run:
         with measured_window() as window:
             pairs = Pairs(failures=["B: a warm prompt of 128 tokens: timeout: 300 s were not enough"])
+            pairs.stopped = "6 of 8 rounds were measured: 300 s were over"
         pairs.samples["ttft", 128, "cold"] = [(one, 2 * one) for one in (0.2, 0.21, 0.5, 0.2, 0.19, 0.2)]
         return compare_images._Run(pairs, window.conditions, datetime(2026, 1, 31, tzinfo=UTC), 5.0)
 
@@ -32,6 +34,8 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert request.image is not None
         return Image(path=request.image, sha256=f"{request.image.stat().st_size:064x}")
 
+    # However busy the host of the tests is.
+    monkeypatch.setattr(compare, "CROWDED_FOR_PAIRS", 9)
     monkeypatch.setenv("SLM_REPORTS", str(tmp_path / "reports"))
     monkeypatch.setattr(compare_images, "_measure", measured)
     monkeypatch.setattr(compare_images, "get_image", get_image)
@@ -47,6 +51,7 @@ def test_the_slower_image_is_told_and_both_results_are_kept(
     out = capsys.readouterr().out
     assert "failed: B: a warm prompt of 128 tokens: timeout" in out
     assert "note: 1 request failed; its pair is left out" in out
+    assert "note: 6 of 8 rounds were measured: 300 s were over" in out
     assert "1 worse, 0 better, 1 same, 0 unclear (threshold 5%)" in out
     sides = sorted((tmp_path / "reports").glob("*/[AB]/results.json"))
     cells = [read_results(side).cells[0] for side in sides]
