@@ -33,7 +33,6 @@ RATIO_UNITS = frozenset({"ratio", "share"})
 NEVER_THE_SAME = frozenset(
     {
         INTERLEAVED,
-        "bottleneck",
         "steal_percent",
         "others_cores",
         "memory_available_before_mib",
