@@ -38,14 +38,17 @@ _UNDISTURBED_SHARE = 0.95
 _EVERY_COUNT_TO = 4
 _PROBE_S = 600
 
-# Where it lies must allow execution, which /run and /tmp do not everywhere; nothing of it is left.
+# Where it lies must allow execution, which /run and /tmp do not everywhere. It is removed before it runs: a
+# killed one leaves nothing either.
 _RUN_PROBE = """
 set -e
 program=$(mktemp --tmpdir="${HOME:-/root}" .bandwidth-probe-XXXXXX)
 trap 'rm -f "${program}"' EXIT
 cat >"${program}"
 chmod 700 "${program}"
-"${program}" %s
+exec {opened}<"${program}"
+rm -f "${program}"
+"/proc/self/fd/${opened}" %s
 """
 
 

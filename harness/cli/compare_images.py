@@ -29,7 +29,7 @@ from harness.errors import HarnessError
 from harness.matrix.quick_machine import choose_quick
 from harness.profiles import Profile, find_profile
 from harness.results import host
-from harness.results.folder import new_run_folder, reports_root
+from harness.results.folder import kept_unless_interrupted, new_run_folder, reports_root
 from harness.results.model import Cell, CellTimings, Counts, Metric, Results, RunTimings, write_results
 from harness.results.publish import RESULTS_FILE
 from harness.results.rerun import make_command
@@ -94,8 +94,9 @@ def compare_images(request: ImagesRequest) -> Comparison:
     profile = find_profile(request.profile)
     images = [get_image(TestImageRequest(image=path)) for path in (request.before, request.after)]
     machine, chosen = _choose_machine(request)
-    setting = _Setting(request, profile, machine, chosen, new_run_folder(reports_root()))
-    run = _measure(setting, images)
+    with kept_unless_interrupted(new_run_folder(reports_root())) as folder:
+        setting = _Setting(request, profile, machine, chosen, folder)
+        run = _measure(setting, images)
     for told in run.pairs.failures:
         terminal.say(f"failed: {told}", "red")
     results = [_results(setting, image, side, run) for side, image in enumerate(images)]

@@ -8,6 +8,7 @@ import pytest
 from bandwidth_sample import bandwidth, reading
 
 from harness.bench.bandwidth import (
+    _RUN_PROBE,
     Bandwidth,
     check_against_decode,
     combined,
@@ -42,6 +43,14 @@ def test_nothing_of_the_probe_is_left_where_it_ran(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     measure()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_the_probe_is_there_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever kills it can't leave anything."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script = b'#!/bin/sh\necho "given $1, found $(ls -A "$HOME")"\n'
+    answer = run_on_host(_RUN_PROBE % "--bytes", timeout=20, input=script)
+    assert (answer.stdout, answer.stderr) == ("given --bytes, found \n", "")
 
 
 def test_what_the_probe_refuses_is_passed_on_in_one_line() -> None:

@@ -60,6 +60,20 @@ def test_the_slower_image_is_told_and_both_results_are_kept(
     assert "worse: ci-selfsigned: ttft" in capsys.readouterr().out
 
 
+def test_an_interrupted_comparison_leaves_nothing(
+    images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(setting: compare_images._Setting, _: object) -> None:
+        (setting.folder / "A").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_images, "_measure", interrupted)
+    request = compare_images.ImagesRequest(Path(images[0]), Path(images[1]), machine="nspawn")
+    with pytest.raises(KeyboardInterrupt):
+        compare_images.compare_images(request)
+    assert list((tmp_path / "reports").iterdir()) == []
+
+
 def test_emulation_is_refused_before_anything_is_booted(
     images: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
