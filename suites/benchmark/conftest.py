@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +13,7 @@ from harness.bench.enforced_profile import enforced_profile
 from harness.bench.engine_bench import EngineTest
 from harness.bench.prompts import calibrate, cold_prompt, count_by
 from harness.bench.verdict import doubts_of_ratio, doubts_of_value
-from harness.bench.wire import Failure, Target, appliance_target
+from harness.bench.wire import Target, appliance_target
 from harness.cell.options import CellOptions
 from harness.cell.session import FLAVOR_FILE
 from harness.client.https import ApplianceAddress
@@ -22,8 +22,8 @@ from harness.machine.protocol import Machine
 from harness.profiles import Profile, find_profile
 from harness.terminal import say
 from suites.benchmark.budget import Budget, fit_budget
-from suites.benchmark.campaign import Campaign, Point, Value, run_rounds
-from suites.benchmark.engine_tests import bench_point
+from suites.benchmark.campaign import Campaign, Point, run_rounds
+from suites.benchmark.engine_tests import bench_point, bench_speed
 from suites.benchmark.plan import BenchPlan, load_plan
 from suites.benchmark.recording import Recorder
 from suites.benchmark.requests import (
@@ -119,10 +119,7 @@ def _points(
 ) -> list[Point]:
     bench, both = plan.llama_bench, (through, direct)
     small = cold_prompt(prompts.calibration, 24, index=0, seed=plan.seed + 1)
-    test = EngineTest("decode", plan.decode_pair_tokens, depth=24)
-
-    def paired_bench() -> Iterable[Value | Failure]:
-        return bench_point(machine, test, repetitions=plan.decode_pairs).run(0)
+    test = EngineTest("decode", plan.plain_tokens, depth=24)
 
     return [
         *(
@@ -141,9 +138,9 @@ def _points(
         small_point(both, small, plan.small_pairs),
         decode_pairs_point(
             both,
-            paired_bench,
+            lambda: bench_speed(machine, test),
             small,
-            InTurn(plan.decode_pairs_s, plan.decode_pairs, plan.decode_pair_tokens),
+            InTurn(plan.decode_pairs_s, plan.decode_pairs, plan.decode_pair_tokens, plan.plain_tokens),
         ),
         *(
             bench_point(machine, EngineTest("decode", bench["decode_tokens"], depth=depth))

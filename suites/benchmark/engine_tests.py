@@ -28,6 +28,14 @@ def bench_point(
     return Point(f"llama-bench, {test.kind} of {test.tokens} behind {test.depth}", run)
 
 
+def bench_speed(machine: Machine, test: EngineTest) -> float | Failure:
+    """Tokens a second of one repetition of llama-bench."""
+    try:
+        return engine_bench(machine, test).speeds[0]
+    except HarnessError as error:
+        return Failure("engine", error.message)
+
+
 def bench_labels(test: EngineTest) -> dict[str, str | int | float]:
     """The axes of a test as far as it sets them: what it leaves to the appliance isn't one."""
     return {

@@ -39,6 +39,7 @@ class BenchPlan:
     decode_pairs_s: float
     decode_pairs: int
     decode_pair_tokens: int
+    plain_tokens: int
     sessions: Mapping[str, int]
     llama_bench: Mapping[str, Any]
     sweep: Mapping[str, Any]
@@ -63,6 +64,7 @@ def load_plan(path: Path = FILE) -> BenchPlan:
         "decode_pairs_s": (1, 86_400),
         "decode_pairs": (1, 1000),
         "decode_pair_tokens": (8, 4096),
+        "plain_tokens": (8, 4096),
     }
     fields: dict[str, Any] = {
         name: reader.integer(top, name, "the file", low=low, high=high)

@@ -15,8 +15,8 @@ from harness.bench.agent_session import (
     session_cache_share,
 )
 from harness.bench.load import at_once
+from harness.bench.plain_answer import plain_decode_speed
 from harness.bench.prompts import Calibration, Prompt, asked_again, chat_body, cold_prompt, is_cold
-from harness.bench.statistics import median
 from harness.bench.timeline import Timing, measure
 from harness.bench.wire import Failure, Target
 from harness.results.model import Label
@@ -43,6 +43,11 @@ class Way:
 
     def send(self, body: dict[str, object]) -> Timing | Failure:
         return measure(self.target, body, timeout_s=TIMEOUT_S)
+
+    def plain_speed(self, prompt: Prompt, max_tokens: int) -> float | Failure:
+        """Tokens a second by the engine's clock of an answer that isn't streamed."""
+        body = chat_body(prompt.messages, model=self.model, max_tokens=max_tokens)
+        return plain_decode_speed(self.target, body, timeout_s=TIMEOUT_S)
 
 
 @dataclass
@@ -134,17 +139,18 @@ def _turn(session: Session, turn: int, model: str, before: list[Timing]) -> dict
 
 @dataclass(frozen=True)
 class InTurn:
-    """Short answers in turn: for `seconds`, cycles of `pairs` answers of `tokens` through each way and as
-    many repetitions of llama-bench after them."""
+    """For `seconds`, cycles of `pairs` short answers of `tokens` through each way, and of a plain answer of
+    `plain_tokens` at the engine's port and one by llama-bench."""
 
     seconds: float
     pairs: int
     tokens: int
+    plain_tokens: int
 
 
 def decode_pairs_point(
     ways: tuple[Way, Way],
-    bench: Callable[[], Iterable[Value | Failure]],
+    bench: Callable[[], float | Failure],
     prompt: Prompt,
     plan: InTurn,
 ) -> Point:
@@ -154,31 +160,28 @@ def decode_pairs_point(
     def run(number: int) -> Iterable[Value | Failure]:
         direct = ways[1]
         clients: dict[str, list[float]] = {way.path: [] for way in ways}
-        cycles: dict[str, list[float]] = {direct.path: [], "llama-bench": []}
-        for _ in _cycles(plan.seconds if number >= 0 else 0):
-            servers = []
+        plain: dict[str, list[float]] = {direct.path: [], "llama-bench": []}
+        for cycle in _cycles(plan.seconds if number >= 0 else 0):
             for pair in range(plan.pairs):
                 for way in ways if pair % 2 else reversed(ways):
                     timing = way.ask(prompt, plan.tokens)
                     if isinstance(timing, Failure):
                         yield timing
                         return
-                    if timing.decode_tok_s is None or timing.server_decode_tok_s is None:
+                    if timing.decode_tok_s is None:
                         yield Failure("malformed", f"an answer of {timing.tokens_out} tokens has no speed")
                         return
                     clients[way.path].append(timing.decode_tok_s)
-                    if way is direct:
-                        servers.append(timing.server_decode_tok_s)
-            for outcome in bench():
-                if isinstance(outcome, Failure):
-                    yield outcome
+            for path in plain if cycle % 2 else reversed(plain):
+                speed = bench() if path not in clients else direct.plain_speed(prompt, plan.plain_tokens)
+                if isinstance(speed, Failure):
+                    yield speed
                     return
-                cycles["llama-bench"].extend(outcome.values)
-            cycles[direct.path].append(median(servers))
+                plain[path].append(speed)
         for path, values in clients.items():
             yield Value("paired_decode_speed", "tok/s", {"path": path, "clock": "client"}, tuple(values))
-        for path, values in cycles.items():
-            yield Value("cycle_decode_speed", "tok/s", {"path": path, "clock": "server"}, tuple(values))
+        for path, values in plain.items():
+            yield Value("plain_decode_speed", "tok/s", {"path": path, "clock": "server"}, tuple(values))
 
     return Point("answers in turn", run)
 

@@ -30,7 +30,7 @@ def test_every_series_is_recorded_with_its_interval(
 ) -> None:
     short = []
     for name, unit, labels, rounds in measured.campaign.series():
-        if name in ("small_ttft", "paired_decode_speed", "cycle_decode_speed"):
+        if name in ("small_ttft", "paired_decode_speed", "plain_decode_speed"):
             continue  # it is there for the pairs of test_overhead.py
         if len(rounds) < plan.rounds:
             short.append(f"{name} {labels}: {len(rounds)} of {plan.rounds} rounds")
