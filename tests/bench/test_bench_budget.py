@@ -33,7 +33,7 @@ def test_a_small_model_has_time_for_all_that_its_context_holds() -> None:
 
 def test_without_time_the_sessions_go_first_and_then_the_longest_prompts() -> None:
     whole = chosen(QUICK, budget_s=10_000)
-    hasty = chosen(QUICK, budget_s=430)
+    hasty = chosen(QUICK, budget_s=330)
     assert whole.session_tokens
     assert hasty.session_tokens == 0
     assert hasty.prompt_tokens == (128, 512, 2048)
