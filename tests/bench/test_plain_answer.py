@@ -14,6 +14,14 @@ from harness.bench.plain_answer import plain_decode_speed
 from harness.bench.wire import Failure, Target
 
 
+def whole_request(client: socket.socket) -> bytes:
+    """Head and body, which may come in two parts."""
+    taken = b""
+    while not (taken.endswith(b"}") and b"\r\n\r\n" in taken):
+        taken += client.recv(65536) or pytest.fail(f"the request ended early: {taken!r}")
+    return taken
+
+
 @contextmanager
 def answering(status: str, body: bytes, seen: list[bytes]) -> Iterator[Target]:
     """A server that answers one request with these bytes."""
@@ -21,7 +29,7 @@ def answering(status: str, body: bytes, seen: list[bytes]) -> Iterator[Target]:
 
         def serve() -> None:
             with server.accept()[0] as client:
-                seen.append(client.recv(65536))
+                seen.append(whole_request(client))
                 head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
                 client.sendall(head.encode() + body)
 
