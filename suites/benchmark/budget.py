@@ -69,7 +69,10 @@ def choose(plan: BenchPlan, context_size: int, pace: Pace) -> Budget:
     for size in plan.prompt_tokens:
         if size not in sizes:
             left_out.append(f"prompts of {size} tokens: the context has {context_size}")
-    session_tokens = min(plan.sessions["context_tokens"], context_size)
+    session_tokens = plan.sessions["context_tokens"]
+    if session_tokens > context_size:
+        left_out.append(f"agents' sessions of {session_tokens} tokens: the context has {context_size}")
+        session_tokens = 0
     while len(sizes) > 1 and (needed := _seconds(plan, sizes, session_tokens, pace)) > plan.budget_s:
         if session_tokens:
             left_out.append(f"agents' sessions: with them about {needed:.0f} s, {plan.budget_s} s there are")

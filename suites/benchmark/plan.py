@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.bench.agent_session import make_session
+from harness.errors import HarnessError
 from harness.strict_yaml import Reader, read_yaml
 
 FILE = Path(__file__).with_name("plan.yaml")
@@ -76,6 +78,7 @@ def load_plan(path: Path = FILE) -> BenchPlan:
         reader.fail("engine_prompt_tokens", f"{sorted(strangers)} are not among prompt_tokens")
     targets = reader.mapping(top["targets"], "targets", required=set(), optional=set(top["targets"]))
     bounds = {name: _bound(reader, bound, f"targets, {name}") for name, bound in targets.items()}
+    _sessions(reader, top["sessions"])
     plain = {name: top[name] for name in ("sessions", "llama_bench", "sweep")}
     return BenchPlan(**fields, **plain, targets=bounds)
 
@@ -84,6 +87,16 @@ def _numbers(reader: Reader, value: object, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or not all(type(one) is int and one > 0 for one in value):
         reader.fail(where, f"must be a list of whole numbers above 0, not {value!r}")
     return tuple(sorted(set(value)))
+
+
+def _sessions(reader: Reader, value: object) -> None:
+    fields = reader.mapping(value, "sessions", required={"turns", "context_tokens"})
+    turns = reader.integer(fields, "turns", "sessions", low=2, high=9)
+    tokens = reader.integer(fields, "context_tokens", "sessions", low=1, high=1_000_000)
+    try:
+        make_session(tokens, turns=turns)
+    except HarnessError as error:
+        reader.fail("sessions", str(error))
 
 
 def _bound(reader: Reader, value: object, where: str) -> Bound:

@@ -48,8 +48,10 @@ def test_the_shortest_prompt_stays_however_slow_the_model_is() -> None:
     assert chosen(Pace(0.15, 0.0, 20.0)).prompt_tokens == (128,)
 
 
-def test_sessions_are_no_longer_than_the_context() -> None:
-    assert chosen(QUICK, context=1024).session_tokens == 1024
+def test_sessions_that_the_context_has_no_room_for_are_left_out() -> None:
+    budget = chosen(QUICK, context=2048)
+    assert budget.session_tokens == 0
+    assert "agents' sessions of 2560 tokens: the context has 2048" in budget.left_out
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,8 @@ def test_sessions_are_no_longer_than_the_context() -> None:
         ("engine_prompt_tokens: [128, 512]", "engine_prompt_tokens: [100]", "not among prompt_tokens"),
         ("prompt_tokens: [128, 512, 2048, 4096, 8192]", "prompt_tokens: []", "prompt_tokens"),
         ("{ at_least: 0.98 }", "{ at_least: 0.98, at_most: 1 }", "one of at_least and at_most"),
+        ("context_tokens: 2560", "context_tokens: 1024", "no room for an agent's session of 4 turns"),
+        ("turns: 4", "turns: 40", "turns"),
         ("seed: 20260401", "seed: 20260401\nsede: 1", "sede"),
     ],
 )
