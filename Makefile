@@ -40,25 +40,26 @@ SHELL := bash
 help: ## list targets and variables
 	@printf 'targets:\n'
 	@sed -nE 's/^([a-z][a-z-]*):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
-	@printf 'variables (make test-image MACHINE=nspawn TESTS=auth):\n'
+	@printf 'variables (make test-image MACHINE=nspawn TESTS=auth; bench takes the six marked *):\n'
 	@printf '  %s\n' \
-	  'PROFILES=ci             hardware profiles of profiles.yaml, several by space or comma' \
+	  'PROFILES=ci           * hardware profiles of profiles.yaml, several by space or comma' \
 	  'TLS_MODES="selfsigned custom letsencrypt"  TLS modes; the first one has the conformance suite whole' \
-	  'MACHINE=qemu            qemu: the verdict that counts; nspawn: the fast inner loop' \
-	  'ACCELERATOR=auto        auto (by a probe), kvm, tcg' \
+	  'MACHINE=qemu          * qemu: the verdict that counts; nspawn: the fast inner loop, and bench where QEMU only emulates' \
+	  'ACCELERATOR=auto      * auto (by a probe), kvm, tcg' \
 	  'SUITES=                 suites of suites/cells.yaml, several by space or comma; all: those left out by default too' \
-  'CELLS=                  only these cells of the run (ci-custom), as a failed one names itself' \
-  'JOBS=auto               cells side by side: as many as cores and memory have room for, or a number' \
-	  'TESTS=                  only these checks: a pytest -k expression, files or node ids' \
-	  'IMAGE=                  judge this qcow2 instead of building one' \
-	  'FLAVOR=ci               what is baked into the image' \
-	  'BASE=                   the distribution it is made on: debian-12, debian-13 (flavor ci)' \
-	  'ENGINE=                 its engine: llama-server, localai (docs/localai.md); default: the flavor says' \
-	  'MODEL=devstral-24b-q4km  the model size-host measures this machine for' \
+	  'CELLS=                  only these cells of the run (ci-custom), as a failed one names itself' \
+	  'JOBS=auto               cells side by side: as many as cores and memory have room for, or a number' \
+	  'TESTS=                * only these checks: a pytest -k expression, files or node ids' \
+	  'IMAGE=                * judge or measure this qcow2 instead of building one' \
+	  'FLAVOR=ci             * what is baked into the image' \
+	  'BASE=                 * the distribution it is made on: debian-12, debian-13 (flavor ci)' \
+	  'ENGINE=               * its engine: llama-server, localai (docs/localai.md); default: the flavor says' \
+	  'MODEL=devstral-24b-q4km the model size-host measures this machine for' \
 	  'RESULTS=                gate, release: these results.json or folders of runs instead of all in reports/' \
 	  'URL= CA= FINGERPRINT= PASSWORD_FILE=  test-endpoint: its https address; what verifies its certificate; its password' \
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
-	  'A= B= THRESHOLD=5       bench-compare: two results.json or qcow2 images, percent that may differ' \
+	  'A= B= THRESHOLD=5       bench-compare: two runs (folder or results.json) or two qcow2 images; percent that may differ' \
+	  'PROFILE= TLS_MODE=      shell and bench-compare: one of each (default: the first of PROFILES and TLS_MODES)' \
 	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
 
 setup: ## install what is missing: system packages, the virtual environment, Packer
@@ -94,7 +95,7 @@ test-endpoint: setup ## judge an appliance that runs already, from outside, and 
 	@exec $(BIN)/slm test-endpoint --url "$$URL" --ca "$$CA" --fingerprint "$$FINGERPRINT" \
 	  --password-file "$$PASSWORD_FILE" --profile "$$PROFILE" --tests "$$TESTS"
 
-bench: setup ## tokens per second of the profiles, and what the appliance itself costs
+bench: setup ## measure: tokens per second of the profiles, latencies, what the appliance itself costs
 	@exec $(BIN)/slm bench --image "$$IMAGE" --flavor "$$FLAVOR" --base "$$BASE" --engine "$$ENGINE" \
 	  --profiles "$$PROFILES" --machine "$$MACHINE" --accelerator "$$ACCELERATOR" --tests "$$TESTS"
 

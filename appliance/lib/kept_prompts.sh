@@ -90,6 +90,10 @@ load_prompt() {
   return "$status"
 }
 
+prompts_are_kept() {
+  compgen -G "$SLM_KEPT_DIR/*" >/dev/null
+}
+
 # kept_prompts ORDER   names, newest_first or oldest_first. An age is a file's time; its name has no blanks.
 kept_prompts() {
   local order=-rn

@@ -15,7 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from harness.bench.memory_facts import Regime, WorkingSet, ask_memory, choose_working_set, regime_of
+from harness.bench.memory_facts import (
+    Regime,
+    WorkingSet,
+    ask_memory,
+    choose_working_set,
+    fits_cache,
+    regime_of,
+)
 from harness.bench.probe_program import build_probe
 from harness.bench.shell import Shell
 from harness.bench.statistics import Interval
@@ -24,18 +31,24 @@ from harness.errors import HarnessError
 ROUNDS = 12
 """Timed passes of each kernel; one more before them warms up."""
 
+WEAK_ETA = 0.7
+"""Share of the ceiling below which a decode is a weak check of the probe: arithmetic holds it up."""
+
 _UNDISTURBED_SHARE = 0.95
 _EVERY_COUNT_TO = 4
 _PROBE_S = 600
 
-# Where it lies must allow execution, which /run and /tmp do not everywhere; nothing of it is left.
+# Where it lies must allow execution, which /run and /tmp do not everywhere. It is removed before it runs: a
+# killed one leaves nothing either.
 _RUN_PROBE = """
 set -e
 program=$(mktemp --tmpdir="${HOME:-/root}" .bandwidth-probe-XXXXXX)
 trap 'rm -f "${program}"' EXIT
 cat >"${program}"
 chmod 700 "${program}"
-"${program}" %s
+exec {opened}<"${program}"
+rm -f "${program}"
+"/proc/self/fd/${opened}" %s
 """
 
 
@@ -190,7 +203,8 @@ def check_against_decode(
     """Whether the probe survives a real decode with so many threads on the same CPUs at the same time.
 
     Nothing reads faster than the ceiling: a decode that does proves the probe wrong, by however little. Give
-    the best of the decode's samples, since the ceiling is the best of the probe's.
+    the best of the decode's samples, since the ceiling is the best of the probe's. A decode whose bytes fit
+    the cache proves nothing either way: it hardly reads memory.
     """
     ceiling = bandwidth.ceiling(threads).value
     reached = decode_tok_s * bytes_per_token / 1e9
@@ -199,7 +213,16 @@ def check_against_decode(
         f"the decode read {reached:.1f} GB/s ({decode_tok_s:.4g} tok/s x {bytes_per_token / 1e9:.4g} GB),"
         f" the probe {ceiling:.1f} GB/s with {threads} threads"
     )
-    theirs: Regime = regime_of(bytes_per_token, bandwidth.working_set.cache_bytes)
+    cache_bytes = bandwidth.working_set.cache_bytes
+    if fits_cache(bytes_per_token, cache_bytes):
+        return ProbeCheck(
+            None,
+            eta,
+            f"{compared}: this decode says nothing of the probe, because the {bytes_per_token / 1e6:,.0f} MB"
+            f" that a token reads fit the last-level cache of {cache_bytes / 1e6:,.0f} MB; a larger model can"
+            " tell",
+        )
+    theirs: Regime = regime_of(bytes_per_token, cache_bytes)
     if theirs == "cache" and bytes_per_token < 0.95 * bandwidth.working_set.bytes:
         return ProbeCheck(
             None,
@@ -209,7 +232,10 @@ def check_against_decode(
         )
     if eta > 1:
         return ProbeCheck(False, eta, f"{compared}: the probe is wrong, it understates by {eta - 1:.1%}")
-    return ProbeCheck(True, eta, f"{compared}: {eta:.0%} of the ceiling")
+    told = f"{compared}: {eta:.0%} of the ceiling"
+    if eta < WEAK_ETA:
+        told += f", so that a probe that understates up to {1 / eta:.1f} times would not be found out"
+    return ProbeCheck(True, eta, told)
 
 
 def _reading(entry: Mapping[str, Any], working_set_bytes: int) -> Reading:

@@ -57,11 +57,15 @@ def comparison_html(comparison: Comparison) -> str:
         comparison=comparison,
         axis=axis_for(comparison.rows, comparison.threshold),
         cells={
-            cell: [row for row in comparison.rows if row.cell == cell]
+            cell: sorted((row for row in comparison.rows if row.cell == cell), key=_what_matters_first)
             for cell in dict.fromkeys(row.cell for row in comparison.rows)
         },
         summary=summary(comparison),
     )
+
+
+def _what_matters_first(row: Row) -> int:
+    return ("worse", "better", "same", "unclear").index(row.finding)
 
 
 @cache

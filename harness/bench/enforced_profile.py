@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from harness.errors import HarnessError
 from harness.machine.limits_read_back import Condition, ReadBack
 from harness.machine.nspawn import NspawnMachine
 from harness.machine.protocol import Machine
 from harness.profiles import Profile
-
-CONTAINER_LABEL = "container, not VM"
-VM_LABEL = "virtual machine"
+from harness.results.machine_label import CONTAINER, VM
 
 KERNELS_SHARE = 0.1
 """Of its memory a virtual machine's kernel keeps at most this much for itself."""
@@ -32,19 +31,22 @@ echo "engine_cpus=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' "/proc/$engine
 
 
 def enforced_profile(machine: Machine, profile: Profile) -> ReadBack:
-    """Conditions as read back on the host and in the guest, a sentence for each that is not the profile's.
+    """Conditions as read back on the host and in the guest, with a doubt for each that is not what the guest
+    was given, and what of the profile the host could not give.
 
     Raises HarnessError when the guest can't be asked.
     """
     contained = isinstance(machine, NspawnMachine)
     host = machine.limits_read_back() if isinstance(machine, NspawnMachine) else ReadBack()
-    guest = parse_guest(machine.run(_GUEST_COMMAND, timeout=60).stdout, profile, contained=contained)
-    label = CONTAINER_LABEL if contained else VM_LABEL
-    return ReadBack({"machine": label, **host.conditions, **guest.conditions}, (*host.doubts, *guest.doubts))
+    given = host.given or profile
+    guest = parse_guest(machine.run(_GUEST_COMMAND, timeout=60).stdout, given, contained=contained)
+    conditions = {"machine": CONTAINER if contained else VM, **host.conditions, **guest.conditions}
+    return replace(host, conditions=conditions, doubts=(*host.doubts, *guest.doubts))
 
 
-def parse_guest(output: str, profile: Profile, *, contained: bool) -> ReadBack:
-    """What the guest says of itself. Raises HarnessError when it says nothing."""
+def parse_guest(output: str, given: Profile, *, contained: bool) -> ReadBack:
+    """What the guest says of itself, against the hardware it was given. Raises HarnessError when it says
+    nothing."""
     facts = dict(re.findall(r"^(\w+)=(\S+)$", output, re.MULTILINE))
     try:
         cpus, memory_mib = int(facts["cpus"]), int(facts["memory_kib"]) // 1024
@@ -58,19 +60,17 @@ def parse_guest(output: str, profile: Profile, *, contained: bool) -> ReadBack:
             conditions[f"engine_{name}"] = int(facts[name])
     if "engine_cpus" in facts:
         conditions["engine_cpus"] = facts["engine_cpus"]
-    return ReadBack(conditions, tuple(_guest_doubts(conditions, profile, contained=contained)))
+    return ReadBack(conditions, tuple(_guest_doubts(conditions, given, contained=contained)))
 
 
-def _guest_doubts(conditions: dict[str, Condition], profile: Profile, *, contained: bool) -> list[str]:
+def _guest_doubts(conditions: dict[str, Condition], given: Profile, *, contained: bool) -> list[str]:
     doubts = []
     cpus, memory_mib = int(conditions["guest_cpus"]), int(conditions["guest_memory_mib"])
-    if cpus != profile.vcpus:
-        doubts.append(f"the guest sees {cpus} CPUs, profile {profile.name} has {profile.vcpus}")
-    least = profile.ram_mib if contained else profile.ram_mib * (1 - KERNELS_SHARE)
-    if not least <= memory_mib <= profile.ram_mib:
-        doubts.append(
-            f"the guest sees {memory_mib} MiB of memory, profile {profile.name} has {profile.ram_mib}"
-        )
+    if cpus != given.vcpus:
+        doubts.append(f"the guest sees {cpus} CPUs, it was given {given.vcpus}")
+    least = given.ram_mib if contained else given.ram_mib * (1 - KERNELS_SHARE)
+    if not least <= memory_mib <= given.ram_mib:
+        doubts.append(f"the guest sees {memory_mib} MiB of memory, it was given {given.ram_mib}")
     threads = [
         int(conditions[name]) for name in ("engine_threads", "engine_threads_batch") if name in conditions
     ]

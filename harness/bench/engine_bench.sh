@@ -38,27 +38,29 @@ chosen_threads() {
   printf '%s\n' "$threads"
 }
 
+# One call for all of them: each takes as long as decoding a few tokens.
+unit_properties() {
+  systemctl show "${LIMITS[@]/#/--property=}" --property=User --property=Group "$UNIT"
+}
+
+# Those that are set, as systemd-run takes them.
 unit_limits() {
   local name value
-  for name in "${LIMITS[@]}"; do
-    value=$(systemctl show --property "$name" --value "$UNIT")
+  while IFS='=' read -r name value; do
     case $value in
       '' | n/a | '[not set]') ;;
       infinity) [[ $name != LimitMEMLOCK ]] || printf '%s\n' "--property=$name=$value" ;;
       *) printf '%s\n' "--property=$name=$value" ;;
     esac
-  done
+  done < <(unit_properties)
 }
 
 bench_as_the_engine() {
-  local seconds=$1 threads=$2 user group limits
+  local seconds=$1 threads=$2 limits
   shift 2
-  user=$(systemctl show --property User --value "$UNIT")
-  group=$(systemctl show --property Group --value "$UNIT")
   mapfile -t limits < <(unit_limits)
   # RuntimeMaxSec: who gives up waiting ends systemd-run, but not what it has started.
-  systemd-run --quiet --pipe --wait --collect --property="RuntimeMaxSec=$seconds" \
-    --property="User=$user" --property="Group=$group" "${limits[@]}" \
+  systemd-run --quiet --pipe --wait --collect --property="RuntimeMaxSec=$seconds" "${limits[@]}" \
     --setenv=SLM_APPLIANCE_DIR --setenv="SLM_THREADS=$threads" \
     bash -c "set -euo pipefail; $(declare -f load_appliance); load_appliance; resolve_model; engine_bench \"\$@\"" \
     engine-bench "$@" </dev/null

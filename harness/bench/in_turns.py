@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -10,11 +11,15 @@ from harness.bench.prompts import Calibration, asked_again, calibrate, chat_body
 from harness.bench.seeded_text import seeded
 from harness.bench.statistics import MEDIAN_FORMULA, median_interval, outliers
 from harness.bench.timeline import FORMULAS, Timing, measure
+from harness.bench.verdict import FEWEST_SAMPLES
 from harness.bench.wire import Failure, Target
 from harness.results.model import Better, Label, Metric
 
 ROUNDS = 8
 """Measured; one more before them is thrown away."""
+
+BUDGET_S = 300.0
+"""After so many seconds no further round begins, once there are as many as a verdict needs."""
 
 PROMPT_TOKENS = (128, 512)
 ANSWER_TOKENS = 48
@@ -38,10 +43,12 @@ class Side:
 
 @dataclass
 class Pairs:
-    """Samples of both sides, the i-th of one next to the i-th of the other; and what failed, in words."""
+    """Samples of both sides, the i-th of one next to the i-th of the other; what failed, and why there are
+    fewer rounds than were asked for, in words."""
 
     samples: dict[tuple[str, int, str], list[tuple[float, float]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    stopped: str = ""
 
     def metrics(self, side: int) -> tuple[Metric, ...]:
         """The metrics of side 0 or 1."""
@@ -62,6 +69,7 @@ def measure_in_turns(
     rounds: int = ROUNDS,
     prompt_tokens: Sequence[int] = PROMPT_TOKENS,
     seed: int = 0,
+    budget_s: float = BUDGET_S,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Pairs:
     """Ask both the same, one right after the other, in random order: each prompt length cold, then with the
@@ -69,15 +77,20 @@ def measure_in_turns(
 
     Args:
         timeout_s: seconds for each request.
+        budget_s: seconds after which no further round begins when FEWEST_SAMPLES of them were measured.
         on_progress: told how many rounds of how many are done.
 
     Raises:
         HarnessError: a side does not answer at all.
     """
+    began = time.monotonic()
     calibrations = [_calibrated(side, timeout_s, seed) for side in sides]
     order = seeded(seed, "order of the turns")
     pairs = Pairs()
     for index in range(rounds + 1):
+        if index > FEWEST_SAMPLES and time.monotonic() - began > budget_s:
+            pairs.stopped = f"{index - 1} of {rounds} rounds were measured: {budget_s:.0f} s were over"
+            break
         for tokens in _shuffled(order, prompt_tokens):
             asked: dict[int, dict[str, Timing | Failure]] = {}
             for place in _shuffled(order, (0, 1)):

@@ -93,6 +93,11 @@ def regime_of(read_bytes: float, cache_bytes: int) -> Regime:
     return "memory" if read_bytes >= MEMORY_FACTOR * cache_bytes else "cache"
 
 
+def fits_cache(read_bytes: float, cache_bytes: int) -> bool:
+    """Whether all of it can be in the last-level cache, so that reading it over and over needs no memory."""
+    return read_bytes <= cache_bytes
+
+
 def ask_memory(run: Shell) -> MemoryFacts:
     """Ask a host or guest. Raises HarnessError when it gives no sensible answer."""
     result = run(_QUESTIONS, timeout=60)

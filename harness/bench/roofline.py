@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.bench.bandwidth import Bandwidth
+from harness.bench.bandwidth import WEAK_ETA, Bandwidth
 from harness.bench.gguf_facts import ModelFacts
-from harness.bench.memory_facts import Regime, regime_of
+from harness.bench.memory_facts import Regime, fits_cache, regime_of
 from harness.bench.statistics import Interval, ratio_interval
 from harness.errors import HarnessError
 
 CEILING_FORMULA = "bandwidth / (weights read a token + depth x KV bytes a token)"
 ETA_FORMULA = "decode speed / roofline ceiling at the same depth and number of threads"
 
-MEMORY_BOUND_ETA = 0.7
+MEMORY_BOUND_ETA = WEAK_ETA
 """Share of the ceiling from which on memory is called the bottleneck."""
 
 LINEAR_SCALING = 0.85
@@ -103,6 +103,12 @@ def bottleneck(
     most = max(decodes, key=lambda point: point.threads)
     limit = ceiling(facts, bandwidth, threads=most.threads, depth=most.depth, kv=kv)
     eta = reached(most.tok_s, limit).value
+    cache_bytes = bandwidth.working_set.cache_bytes
+    if fits_cache(facts.decode_bytes, cache_bytes):
+        return (
+            f"The {facts.decode_bytes / 1e6:,.0f} MB that a token reads fit the last-level cache of"
+            f" {cache_bytes / 1e6:,.0f} MB: memory does not hold decoding up, faster or more CPUs help."
+        )
     where = "memory" if limit.regime == "memory" else "the cache and memory together"
     head = f"With {most.threads} threads decode reads {eta:.0%} of what {where} can deliver"
     if eta > 1:

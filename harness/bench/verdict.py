@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.bench.conditions import Conditions
 from harness.bench.statistics import Interval
+from harness.memory_for_programs import programs_mib
 from harness.profiles import Profile
 from harness.results.model import Verdict
 
@@ -79,13 +80,17 @@ def doubts_of_ratio(accelerator: str) -> tuple[str, ...]:
 
 def doubts_of_value(accelerator: str, conditions: Conditions, profile: Profile) -> tuple[str, ...]:
     """Why an absolute speed or time, measured in a guest of this profile, can't be judged: emulation, a host
-    that others used too, or one that has less than the profile."""
+    that others used too, or one that has less than the profile.
+
+    Of its memory a host may lack what its kernel keeps (programs_mib): a host of 24 GiB shows 23.4, and a
+    profile of 24 GiB is one that such a host was bought for.
+    """
     doubts = list(doubts_of_ratio(accelerator))
     if conditions.cores < profile.vcpus:
         doubts.append(
             f"profile {profile.name} has {profile.vcpus} vCPUs, this host only {conditions.cores} cores"
         )
-    if conditions.ram_mib < profile.ram_mib:
+    if conditions.ram_mib < programs_mib(profile.ram_mib):
         doubts.append(
             f"profile {profile.name} has {profile.ram_mib} MiB of RAM, this host only {conditions.ram_mib}"
         )
@@ -113,18 +118,25 @@ def doubts_of_model(target: str, *measured: str) -> tuple[str, ...]:
 
 
 def judge_sizing(
-    decode: Interval, profile: Profile, conditions: Conditions, *, accelerator: str, model: Iterable[str]
+    decode: Interval,
+    profile: Profile,
+    conditions: Conditions,
+    *,
+    accelerator: str,
+    model: Iterable[str],
+    doubts: Sequence[str] = (),
 ) -> Judged | None:
     """Whether single-stream decoding (tok/s) reaches what the profile promises at least; None where it
     promises nothing. INCONCLUSIVE unless the host carries the profile and the model is the one it was set
-    for."""
+    for, and with `doubts`: why the guest hadn't the profile's hardware."""
     if profile.targets is None:
         return None
-    doubts = (
+    every_doubt = (
         *doubts_of_value(accelerator, conditions, profile),
+        *doubts,
         *doubts_of_model(profile.targets.model, *model),
     )
-    return judge(decode, at_least=profile.targets.decode_min, doubts=doubts)
+    return judge(decode, at_least=profile.targets.decode_min, doubts=every_doubt)
 
 
 def _words(text: str) -> frozenset[str]:

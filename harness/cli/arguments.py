@@ -13,13 +13,13 @@ from harness.matrix.choice import ALL
 EXIT_CODES = """\
 exit codes:
   0    PASS
-  1    FAIL: the appliance broke a promise
+  1    FAIL: the appliance broke a promise, or misses a target of the benchmarks
   2    infrastructure or wrong usage: no image, no accelerator, no disk, unknown option
-  3    INCONCLUSIVE: too little ran to say either
+  3    INCONCLUSIVE: too little ran, or was measured not surely enough, to say either
   130  interrupted; everything it started has been ended
 
-make itself exits with 2 whatever the reason; `.venv/bin/slm test-image` gives these codes.
-Every option has a make variable of the same name: make test-image MACHINE=nspawn TESTS=auth
+make itself exits with 2 whatever the reason; `.venv/bin/slm` gives these codes.
+Make variables have the options' names (`make help`): make test-image MACHINE=nspawn TESTS=auth
 """
 
 
@@ -143,7 +143,7 @@ def _bench(command: argparse.ArgumentParser) -> None:
     command.epilog, command.formatter_class = EXIT_CODES, argparse.RawDescriptionHelpFormatter
     _which_image(command)
     _names(command, "--profiles", ("ci",), "hardware profiles of profiles.yaml")
-    _machine(command, "qemu where KVM works, else a container at native speed; nspawn: always a container")
+    _machine(command, "qemu where KVM works, else a container at native speed; nspawn always a container")
     _accelerator(command)
     _tests(command)
 
@@ -212,7 +212,7 @@ def _size_host(command: argparse.ArgumentParser) -> None:
         "--model",
         default="devstral-24b-q4km",
         metavar="NAME",
-        help="a shape of harness/sizing/models.yaml (default: devstral-24b-q4km)",
+        help="a shape of harness/sizing/models.yaml; nothing is downloaded (default: devstral-24b-q4km)",
     )
     command.add_argument(
         "--minutes",

@@ -189,14 +189,15 @@ def end_processes(left: Mapping[int, str], grace_s: float = 5.0) -> list[str]:
                 os.kill(pid, number)
         until = time.monotonic() + grace_s
         while left.keys() & descendants().keys() and time.monotonic() < until:
-            _reap()
+            _reap(left)
             time.sleep(0.05)
-    _reap()
+    _reap(left)
     return [f"{name} ({pid})" for pid, name in sorted(left.items())]
 
 
-def _reap() -> None:
-    """Collect adopted children that have ended; those Popen started are still known to Popen as gone."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _reap(adopted: Iterable[int]) -> None:
+    """Collect those of these that have ended. Never any child: of one whose status another collected Popen
+    says that it ended well, and a cell that was killed meanwhile would pass for one that was not."""
+    for pid in adopted:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)

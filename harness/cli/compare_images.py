@@ -29,7 +29,7 @@ from harness.errors import HarnessError
 from harness.matrix.quick_machine import choose_quick
 from harness.profiles import Profile, find_profile
 from harness.results import host
-from harness.results.folder import new_run_folder, reports_root
+from harness.results.folder import kept_unless_interrupted, new_run_folder, reports_root
 from harness.results.model import Cell, CellTimings, Counts, Metric, Results, RunTimings, write_results
 from harness.results.publish import RESULTS_FILE
 from harness.results.rerun import make_command
@@ -94,8 +94,9 @@ def compare_images(request: ImagesRequest) -> Comparison:
     profile = find_profile(request.profile)
     images = [get_image(TestImageRequest(image=path)) for path in (request.before, request.after)]
     machine, chosen = _choose_machine(request)
-    setting = _Setting(request, profile, machine, chosen, new_run_folder(reports_root()))
-    run = _measure(setting, images)
+    with kept_unless_interrupted(new_run_folder(reports_root())) as folder:
+        setting = _Setting(request, profile, machine, chosen, folder)
+        run = _measure(setting, images)
     for told in run.pairs.failures:
         terminal.say(f"failed: {told}", "red")
     results = [_results(setting, image, side, run) for side, image in enumerate(images)]
@@ -109,8 +110,14 @@ def compare_images(request: ImagesRequest) -> Comparison:
 
 
 def _lost(pairs: Pairs) -> tuple[str, ...]:
-    number = len(pairs.failures)
-    return (f"{number} requests failed; their pairs are left out",) if number else ()
+    notes = (pairs.stopped,) if pairs.stopped else ()
+    match len(pairs.failures):
+        case 0:
+            return notes
+        case 1:
+            return (*notes, "1 request failed; its pair is left out")
+        case number:
+            return (*notes, f"{number} requests failed; their pairs are left out")
 
 
 def _choose_machine(request: ImagesRequest) -> tuple[str, ChosenAccelerator]:
@@ -178,9 +185,17 @@ def _boot(setting: _Setting, image: Image, letter: str, stack: ExitStack) -> Sid
 
 def _results(setting: _Setting, image: Image, side: int, run: _Run) -> Results:
     request = setting.request
+    default = ImagesRequest(request.before, request.after)
     command = make_command(
         "bench-compare",
-        {"A": str(request.before), "B": str(request.after), "PROFILE": request.profile},
+        {
+            "A": str(request.before),
+            "B": str(request.after),
+            "PROFILE": request.profile,
+            "MACHINE": request.machine if request.machine != default.machine else "",
+            "ACCELERATOR": request.accelerator if request.accelerator != default.accelerator else "",
+            "THRESHOLD": f"{100 * request.threshold:g}" if request.threshold != default.threshold else "",
+        },
     )
     reason = "nothing was judged: this is one side of a comparison"
     cell = Cell(

@@ -90,7 +90,7 @@ def test_endpoint(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """`slm bench`: tokens per second of an image on this host, and what the appliance costs."""
-    from harness.cli.test_image import TestImageRequest, run
+    from harness.cli.test_image import BENCH, TestImageRequest, run
 
     return run(
         TestImageRequest(
@@ -106,7 +106,7 @@ def bench(arguments: argparse.Namespace) -> int:
             # side by side they would measure each other
             jobs=1,
             selection=arguments.tests.strip(),
-            target="bench",
+            target=BENCH,
         )
     )
 

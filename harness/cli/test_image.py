@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,10 +25,11 @@ from harness.matrix.suites import Suite, load_suites
 from harness.profiles import find_profile
 from harness.results import host
 from harness.results.folder import new_run_folder, reports_root
+from harness.results.measured_text import measured_lines, speeds_table
 from harness.results.model import Cell, HostFacts, ImageFacts, Results, RunTimings
 from harness.results.publish import Published, publish
 from harness.results.rerun import make_command
-from harness.results.summary import VERDICT_STYLE, failure_lines, summary_table, throughput_lines
+from harness.results.summary import VERDICT_STYLE, failure_lines, summary_table
 from harness.results.verdict import exit_code, judge_run
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ class TestImageRequest:
     target: str = "test-image"
 
 
+BENCH = "bench"
+"""The make target that measures."""
+
+FIXED_IN_BENCH = frozenset({"TLS_MODES", "SUITES", "CELLS", "JOBS"})
+"""Variables that `make bench` doesn't have: it runs one suite in one TLS mode, one cell at a time."""
+
+
 @dataclass(frozen=True)
 class ChosenAccelerator:
     """The accelerator by name, and the sentence why it is that one."""
@@ -67,6 +75,9 @@ class ChosenAccelerator:
     name: str
     reason: str
 
+
+IN_CONTAINER = ChosenAccelerator("native", "a container runs on the host's own processor")
+CONTAINER = "nspawn"
 
 NO_IMAGE = ImageFacts(path="", sha256="", flavor="", base="", engine="", engine_version="", model="")
 
@@ -87,11 +98,12 @@ def run(request: TestImageRequest) -> int:
         image = ledger.image = get_image(request)
         ledger.image_took(image)
         chosen = ledger.accelerator = choose(request)
-        quick = choose_quick(request.machine, chosen.name)
+        quick = quick_machine(request, chosen)
         plan = pick_cells(make_plan(request, suites, quick=quick.name), request.cells)
         room = Room(host.usable_cores(), available_mib(host.read_proc("meminfo")), request.jobs)
         plans = cell_plans(request, plan, image, chosen, room, run_folder)
         tell_plan(request, plan, quick, plans)
+        ledger.runs_on({one.machine for one in plans})
         ledger.order = tuple(one.name for one in plans)
         interrupted = run_cells(plans, room, ledger.add)
     except HarnessError as error:
@@ -116,7 +128,9 @@ def check_request(request: TestImageRequest, suites: Sequence[Suite]) -> None:
     if not any(select(cell, request.selection).targets for cell in picked.cells):
         raise HarnessError(
             f"TESTS={request.selection} names no check of {', '.join(cell.name for cell in picked.cells)}",
-            hint="name files or node ids of a suite that is run, or widen SUITES, TLS_MODES or CELLS",
+            hint="name files or node ids of suites/benchmark"
+            if request.target == BENCH
+            else "name files or node ids of a suite that is run, or widen SUITES, TLS_MODES or CELLS",
         )
 
 
@@ -130,6 +144,14 @@ def make_plan(request: TestImageRequest, suites: Sequence[Suite], *, quick: str)
         quick=quick,
         suites_named=request.suites not in ((), (ALL,)),
     )
+
+
+def quick_machine(request: TestImageRequest, chosen: ChosenAccelerator) -> QuickMachine:
+    """The machine of the suites that need no virtual one. A benchmark for which emulation was asked by name
+    is emulated: it shows that everything works under QEMU, and judges no speed."""
+    if request.target == "bench" and (request.machine, request.accelerator) == ("qemu", "tcg"):
+        return QuickMachine("qemu", "emulated, as was asked for: no speed means anything")
+    return choose_quick(request.machine, chosen.name)
 
 
 def tell_plan(request: TestImageRequest, plan: Plan, quick: QuickMachine, plans: Sequence[CellPlan]) -> None:
@@ -158,13 +180,21 @@ def get_image(request: TestImageRequest) -> Image:
 def choose(request: TestImageRequest) -> ChosenAccelerator:
     """The accelerator of the cells; a container needs none."""
     if request.machine != "qemu":
-        return ChosenAccelerator("native", "a container runs on the host's own processor")
+        return IN_CONTAINER
     from harness.machine.accelerator import choose_accelerator
 
     with terminal.step("Choose the accelerator") as step:
         chosen = choose_accelerator(request.accelerator)
         step.note(f"{chosen.name}: {chosen.reason}")
     return ChosenAccelerator(chosen.name, chosen.reason)
+
+
+def where_it_runs(asked: str, chosen: ChosenAccelerator, machines: Set[str]) -> tuple[str, ChosenAccelerator]:
+    """The run's machine and accelerator: containers where all cells are some, whatever was asked for."""
+    if asked == CONTAINER or machines != {CONTAINER}:
+        return asked, chosen
+    reason = f"{IN_CONTAINER.reason}; QEMU would be {chosen.name}: {chosen.reason}"
+    return CONTAINER, replace(IN_CONTAINER, reason=reason)
 
 
 def cell_plans(
@@ -214,7 +244,7 @@ def _cell_plan(
         required=1 if request.selection else request.minimum_checks or 1,
         keep=request.keep,
         run_folder=run_folder,
-        rerun=cell_command(request, image, cell.name),
+        rerun=cell_command(request, image, cell),
         cores=cell.cores(profile.vcpus),
         ram_mib=profile.ram_mib,
         seconds=cell.seconds,
@@ -222,26 +252,20 @@ def _cell_plan(
     )
 
 
-def cell_command(request: TestImageRequest, image: Image, cell: str) -> str:
-    """The command that runs one cell of this run again, with the same image: what a cell runs depends on the
-    other cells of its run (the first TLS mode has a suite whole), so the run is asked for, and one of its
-    cells."""
-    return run_command(
-        replace(
-            request,
-            image=image.path,
-            flavor="ci",
-            base="",
-            engine="",
-            cells=(cell,),
-            jobs=None,
-            selection="",
-        )
-    )
+def cell_command(request: TestImageRequest, image: Image, cell: PlannedCell) -> str:
+    """The command that runs one cell of this run again, with the same image.
+
+    What a cell runs depends on the other cells of its run (the first TLS mode has a suite whole), so the run
+    is asked for, and one of its cells. `make bench` has a cell a profile: there the profile is the cell.
+    """
+    again = replace(request, image=image.path, flavor="ci", base="", engine="", jobs=None, selection="")
+    if request.target == BENCH:
+        return run_command(replace(again, profiles=(cell.profile,)))
+    return run_command(replace(again, cells=(cell.name,)))
 
 
 def run_command(request: TestImageRequest) -> str:
-    """The command that asks for this whole run again."""
+    """The command that asks for this whole run again, in words that its make target knows."""
     default = TestImageRequest()
     changed = {
         "IMAGE": str(request.image or ""),
@@ -252,12 +276,15 @@ def run_command(request: TestImageRequest) -> str:
         "TLS_MODES": " ".join(request.tls_modes) if request.tls_modes != default.tls_modes else "",
         "MACHINE": request.machine if request.machine != default.machine else "",
         "ACCELERATOR": request.accelerator if request.accelerator != default.accelerator else "",
-        "SUITES": "" if request.target == "bench" else " ".join(request.suites),
+        "SUITES": " ".join(request.suites),
         "CELLS": " ".join(request.cells),
         "JOBS": str(request.jobs or ""),
         "TESTS": request.selection,
     }
-    return make_command(request.target, changed)
+    unknown = FIXED_IN_BENCH if request.target == BENCH else frozenset()
+    return make_command(
+        request.target, {name: value for name, value in changed.items() if name not in unknown}
+    )
 
 
 class _Ledger:
@@ -270,6 +297,7 @@ class _Ledger:
         self.order: tuple[str, ...] = ()
         self.image: Image | None = None
         self.accelerator = ChosenAccelerator("", "")
+        self.machine = request.machine
         self._cells: dict[str, Cell] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -279,6 +307,10 @@ class _Ledger:
         """The image is there."""
         self.image = image
         self._image_s = time.monotonic() - self._clock
+
+    def runs_on(self, machines: Set[str]) -> None:
+        """The cells' machines are known."""
+        self.machine, self.accelerator = where_it_runs(self.request.machine, self.accelerator, machines)
 
     def add(self, cell: Cell) -> None:
         """A cell is over; its results are on disk before the next one's."""
@@ -307,7 +339,7 @@ class _Ledger:
             fault=fault,
             interrupted=interrupted,
             image=image_facts(self.image),
-            host=host_facts(self.accelerator, self.request.machine),
+            host=host_facts(self.accelerator, self.machine),
             cells=cells,
             suites=self.suites,
             selection=self.request.selection,
@@ -364,8 +396,12 @@ def conclude(results: Results, published: Published) -> None:
     if results.cells:
         terminal.render(summary_table(results))
         terminal.say("")
-    for line in throughput_lines(results):
-        terminal.say(line)
+    for cell in results.cells:
+        if (speeds := speeds_table(cell)) is not None:
+            terminal.render(speeds)
+            terminal.say("")
+        for line, style in measured_lines(cell):
+            terminal.say(line, style)
     for line in failure_lines(results):
         terminal.say(line, "red" if line.startswith("✗") else "dim")
     terminal.say(f"{results.verdict}: {results.reason}", VERDICT_STYLE[results.verdict])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.machine.host import available_memory_mib
+from harness.memory_for_programs import programs_mib
 from harness.profiles import Profile
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -24,7 +25,8 @@ of them, as a virtual machine does with its N threads."""
 
 @dataclass(frozen=True)
 class Limits:
-    """CPUs by number and MiB of memory a container gets; `notes` say where that is less than the profile."""
+    """CPUs by number and MiB of memory a container gets; `notes` say where that is less than what the
+    programs of a virtual machine with the profile have."""
 
     cpus: tuple[int, ...]
     memory_mib: int
@@ -56,7 +58,7 @@ def plan_limits(profile: Profile, host_cpus: set[int], host_memory_mib: int) -> 
         notes.append(
             f"profile {profile.name} has {profile.vcpus} CPUs, the container gets the host's {len(host_cpus)}"
         )
-    if host_memory_mib < profile.ram_mib:
+    if host_memory_mib < programs_mib(profile.ram_mib):
         notes.append(
             f"profile {profile.name} has {profile.ram_mib} MiB of memory,"
             f" the container gets the {host_memory_mib} MiB that are available"

@@ -90,7 +90,13 @@ def clear_leftovers() -> list[Path]:
 
 def members(path: Path) -> list[int]:
     """The processes in a control group and below."""
-    return [int(pid) for file in path.rglob("cgroup.procs") for pid in _lines(file)]
+    return [int(pid) for group in _groups(path) for pid in _lines(group / "cgroup.procs")]
+
+
+def _groups(path: Path) -> list[Path]:
+    """A control group and those below, parents first. A guest that ends takes its own away meanwhile, so one
+    that is gone is none: `Path.rglob` would raise."""
+    return [Path(folder) for folder, _, _ in os.walk(path)]
 
 
 def remove_cgroup(path: Path) -> None:
@@ -103,10 +109,8 @@ def remove_cgroup(path: Path) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
-    folders = [folder for folder in path.rglob("*") if folder.is_dir()]
-    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
-        _remove_empty(folder)
-    _remove_empty(path)
+    for group in reversed(_groups(path)):
+        _remove_empty(group)
 
 
 def _clear(cgroups: list[str], folders: list[str]) -> list[Path]:

@@ -5,7 +5,7 @@ escaped from, shows here and nowhere else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.machine.container_limits import CGROUP_ROOT, Cgroup, Limits
@@ -21,10 +21,14 @@ NO_LIMIT = "none"
 
 @dataclass(frozen=True)
 class ReadBack:
-    """`conditions` as they were read; `doubts` are sentences, one for each that is not as wanted."""
+    """`conditions` as they were read; `doubts` are sentences, one for each that is not as it was set. `lacks`
+    are sentences as well: what of the profile the host doesn't have, so that it could not be given. `given`
+    is the profile with what it was given instead, None where nothing was limited."""
 
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    given: Profile | None = None
 
 
 def read_back(
@@ -38,7 +42,7 @@ def read_back(
 ) -> ReadBack:
     """The limits in force. `process` is one of the container's, by the number that the host knows it by."""
     found: dict[str, Condition] = {}
-    doubts = list(limits.notes)
+    doubts: list[str] = []
     for condition, doubt in (
         _membership(cgroups, process),
         _cpus(limits, proc, process),
@@ -50,7 +54,10 @@ def read_back(
         found |= condition
         doubts += [doubt] if doubt else []
     return ReadBack(
-        {**found, "profile_vcpus": profile.vcpus, "profile_memory_mib": profile.ram_mib}, tuple(doubts)
+        {**found, "profile_vcpus": profile.vcpus, "profile_memory_mib": profile.ram_mib},
+        tuple(doubts),
+        limits.notes,
+        replace(profile, vcpus=len(limits.cpus), ram_mib=limits.memory_mib),
     )
 
 

@@ -34,13 +34,16 @@ class BootTimings:
     """Seconds since the guest's first instruction; None where a time could not be found out.
 
     `configure_s` is how long the guest's network stage (configure and bootstrap) took. `kernel_start_s` is
-    when the guest's kernel began to count its time, by the lines it printed; a container has no kernel.
+    when the guest's kernel began to count its time, by the lines it printed; `clock_lost_s` how far its clock
+    fell behind before it had a clock source (until then it counts ticks, and misses some where it is slow). A
+    container has no kernel.
     """
 
     power_on_to_ssh_s: float | None
     power_on_to_ready_s: float | None
     configure_s: float | None
     kernel_start_s: float | None = None
+    clock_lost_s: float | None = None
 
 
 class Machine(Protocol):

@@ -24,6 +24,10 @@ CONFIRM_S = 60
 KERNEL_STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ", re.MULTILINE)
 """Begins each line of the kernel's on the console: seconds since it began."""
 
+CLOCK_SOURCE = re.compile(r"^\[ *(\d+\.\d{6})\] clocksource: Switched to clocksource ", re.MULTILINE)
+"""From then on the kernel reads its time off a counter. Before, it counts ticks: those that a busy host or an
+emulator was late with are lost, seconds of them under TCG."""
+
 _STATE_COMMAND = r"""
 status=$(cat /etc/one-appliance/status 2>/dev/null)
 if [ "$status" = bootstrap_success ]; then
@@ -104,6 +108,7 @@ def wait_ready(
         power_on_to_ready_s=watch.ready_s,
         configure_s=state.configure_s,
         kernel_start_s=watch.kernel_start_s,
+        clock_lost_s=watch.clock_lost_s,
     )
 
 
@@ -126,6 +131,7 @@ class _Watch:
         self.ssh_s: float | None = None
         self.ready_s: float | None = None
         self.kernel_start_s: float | None = None
+        self._clock_zero_s: float | None = None
         self.seen = ""
         self._knock = BannerKnock(ssh_address)
         self._next_poll = float("inf")
@@ -178,11 +184,25 @@ class _Watch:
 
     def note_kernel_start(self) -> None:
         """A line with the kernel's time on it can't have been printed before that time: the look that came
-        soonest after one tells best when the kernel began."""
-        stamps = KERNEL_STAMP.findall(self.console.this_boot())
-        if stamps:
-            began = round(self.elapsed() - float(stamps[-1]), 3)
-            self.kernel_start_s = began if self.kernel_start_s is None else min(self.kernel_start_s, began)
+        soonest after one tells best when the kernel began, and that of the lines since it has a clock source
+        what its clock takes for its beginning."""
+        text = self.console.this_boot()
+        stamps = KERNEL_STAMP.findall(text)
+        if not stamps:
+            return
+        began = round(self.elapsed() - float(stamps[-1]), 3)
+        self.kernel_start_s = _lesser(self.kernel_start_s, began)
+        switched = CLOCK_SOURCE.search(text)
+        if switched is not None and float(stamps[-1]) >= float(switched[1]):
+            self._clock_zero_s = _lesser(self._clock_zero_s, began)
+
+    @property
+    def clock_lost_s(self) -> float | None:
+        """Seconds that the kernel's clock lacks, as exact as the looks are close; None where no line of the
+        kernel's tells."""
+        if self.kernel_start_s is None or self._clock_zero_s is None:
+            return None
+        return round(self._clock_zero_s - self.kernel_start_s, 3)
 
     def knock(self) -> None:
         """Note when SSH first answers."""
@@ -250,6 +270,10 @@ class BannerKnock:
             self._connection.close()
             self._connection = None
         self._next = now + self.RETRY_S
+
+
+def _lesser(known: float | None, new: float) -> float:
+    return new if known is None else min(known, new)
 
 
 def parse_state(output: str) -> ApplianceState:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +40,17 @@ def new_run_folder(root: Path, now: datetime | None = None) -> Path:
             hint="set SLM_REPORTS to a folder you can write to",
         ) from None
     raise HarnessError(f"can't make a report folder in {root}: 99 runs started in the same second")
+
+
+@contextmanager
+def kept_unless_interrupted(folder: Path) -> Iterator[Path]:
+    """Lend a run's folder; Ctrl-C in the block removes it: a measurement that was broken off has no results.
+    After an error it stays, for its logs."""
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def point_latest_at(folder: Path) -> Path:

@@ -10,16 +10,17 @@ from pathlib import Path
 import jinja2
 
 from harness.cell.titles import topic
+from harness.results.machine_label import machine_label, machines_of
 from harness.results.metrics_csv import csv_link
 from harness.results.model import Cell, Check, Counts, Results
 from harness.results.plots import plots_of
+from harness.results.quantity import interval, quantity, target
 from harness.results.rerun import rerun_check
+from harness.results.speed_table import CAPTION, COLUMNS, TITLE, speed_rows
 from harness.results.summary import (
     CONTAINER_NOTE,
     broken_checks,
     duration,
-    machine_label,
-    metric_value,
     suite_rows,
     suite_verdict,
 )
@@ -71,6 +72,11 @@ def report_html(results: Results) -> str:
         },
         slowest={cell.name: slowest(cell) for cell in results.cells},
         suite_rows=suite_rows(results),
+        machines=machines_of(results),
+        speeds={cell.name: speed_rows(cell) for cell in results.cells},
+        speed_columns=COLUMNS,
+        speed_title=TITLE,
+        speed_caption=CAPTION,
         plots={cell.name: plots_of(cell) for cell in results.cells},
         csv_links={cell.name: csv_link(cell) for cell in results.cells if cell.metrics},
         container_note=CONTAINER_NOTE if any(cell.machine == "nspawn" for cell in results.cells) else "",
@@ -141,7 +147,9 @@ def _template() -> jinja2.Template:
     )
     environment.filters["topic"] = topic
     environment.filters["duration"] = duration
-    environment.filters["metric_value"] = metric_value
+    environment.filters["quantity"] = quantity
+    environment.filters["interval"] = interval
+    environment.filters["target"] = target
     environment.filters["rerun_check"] = rerun_check
     environment.filters["machine_label"] = machine_label
     environment.filters["suite_verdict"] = suite_verdict

@@ -9,23 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cell.titles import topic
-from harness.results.model import Cell, Check, Counts, Metric, Results, SuiteCounts
+from harness.results.machine_label import SHORT, machine_label, machines_of
+from harness.results.model import Cell, Check, Counts, Results, SuiteCounts
+from harness.results.quantity import target, with_interval
 from harness.results.rerun import rerun_check
+from harness.results.speed_table import CAPTION, COLUMNS, TITLE, speed_rows
 from harness.terminal import format_seconds
 
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 
-
-MACHINE_LABEL = {"nspawn": "container", "endpoint": "endpoint"}
-"""What people call a machine, where that isn't its name."""
-
 CONTAINER_NOTE = "A container shares the host's kernel: the verdict that counts for conformance is QEMU's."
-
-
-def machine_label(cell: Cell) -> str:
-    """`qemu, tcg`, or `container`: its accelerator is none."""
-    label = MACHINE_LABEL.get(cell.machine)
-    return label or f"{cell.machine}, {cell.accelerator}".removesuffix(", ")
 
 
 def suite_rows(results: Results) -> list[tuple[SuiteCounts, Cell]]:
@@ -57,16 +50,6 @@ def duration(seconds: float | None) -> str:
     return "-" if seconds is None else format_seconds(seconds)
 
 
-def metric_value(metric: Metric) -> str:
-    """`12.3 tok/s (11.9 to 12.6)`."""
-    interval = (
-        f" ({metric.ci_low:.4g} to {metric.ci_high:.4g})"
-        if metric.ci_low is not None and metric.ci_high is not None
-        else ""
-    )
-    return f"{metric.value:.4g} {metric.unit}{interval}".strip()
-
-
 def summary_markdown(results: Results) -> str:
     """The whole of `summary.md`."""
     return "\n".join(_markdown(results)) + "\n"
@@ -79,9 +62,9 @@ def _markdown(results: Results) -> Iterator[str]:
     if results.image.sha256:
         yield f"- sha256: `{results.image.sha256}`"
     host = results.host
-    yield f"- Host: {host.cpu}, {host.cores} cores, {host.ram_mib} MiB; {host.machine}" + (
-        f" ({host.accelerator})" if host.accelerator else ""
-    )
+    yield f"- Host: {host.cpu}, {host.cores} cores, {host.ram_mib} MiB"
+    why = f" ({_cell_text(host.accelerator_reason)})" if host.accelerator_reason else ""
+    yield f"- Machine: {machines_of(results)}{why}"
     yield f"- Started {results.started}, took {format_seconds(results.wall_s)}" + (
         f", commit `{results.commit}`" if results.commit else ""
     )
@@ -121,18 +104,30 @@ def _cell_markdown(cell: Cell) -> Iterator[str]:
         for check in broken:
             yield f"- {topic(check.file)}: {_cell_text(check.title)}: {_cell_text(check.message)}"
             yield f"  `{rerun_check(cell.rerun, check.id)}`"
-    if cell.metrics:
-        yield from (
-            "",
-            f"## {cell.name}: measured",
-            "",
-            "| metric | value | target | verdict |",
-            "|---|---|---|---|",
-        )
-        for metric in cell.metrics:
-            target = "" if metric.target is None else f"{metric.target:g} {metric.unit}"
-            value = metric_value(metric)
-            yield f"| {_cell_text(metric.title)} | {value} | {target} | {metric.verdict or ''} |"
+    yield from _measured_markdown(cell)
+
+
+def _measured_markdown(cell: Cell) -> Iterator[str]:
+    """All metrics of a cell; of a benchmark, which has hundreds, the speeds in a table and what is judged."""
+    rows = speed_rows(cell)
+    if rows:
+        yield from ("", f"## {cell.name}: {TITLE[0].lower()}{TITLE[1:]}", "", CAPTION, "")
+        yield f"| prompt tokens | {' | '.join(column.heading for column in COLUMNS)} |"
+        yield f"|--:|{'--:|' * len(COLUMNS)}"
+        for row in rows:
+            values = ("-" if value is None else with_interval(value) for value in row.values)
+            yield f"| {row.prompt_tokens} | {' | '.join(values)} |"
+    told = [one for one in cell.metrics if one.target is not None] if rows else list(cell.metrics)
+    if told:
+        yield from ("", f"## {cell.name}: {'targets' if rows else 'measured'}", "")
+        yield "| metric | value | target | verdict | why |"
+        yield "|---|---|---|---|---|"
+        for one in told:
+            verdict = (one.verdict or "") if one.target is not None or not one.reason else "measured only"
+            why = _cell_text(one.reason) if one.target is not None and one.verdict != "PASS" else ""
+            yield f"| {_cell_text(one.title)} | {with_interval(one)} | {target(one)} | {verdict} | {why} |"
+    if left := len(cell.metrics) - len(told):
+        yield from ("", f"{left} more in results.json, and in the CSV of report.html.")
 
 
 def _cell_text(text: str) -> str:
@@ -163,7 +158,7 @@ def summary_table(results: Results) -> Table:
     for heading in ("passed", "failed", "skipped", *([] if mixed else ["ready"]), "checks"):
         table.add_column(heading, justify="right", no_wrap=True)
     for cell in results.cells:
-        label = MACHINE_LABEL.get(cell.machine, cell.machine)
+        label = SHORT.get(cell.machine, cell.machine)
         table.add_row(
             cell.name,
             *([label] if mixed else []),
@@ -191,16 +186,6 @@ def _counts(tests: Counts) -> tuple[str, Text, Text]:
         Text(str(broken), style="red" if broken else ""),
         Text(str(tests.skipped), style="yellow" if tests.skipped else ""),
     )
-
-
-def throughput_lines(results: Results) -> list[str]:
-    """One line for each measured throughput, with what it was measured on."""
-    return [
-        f"{cell.name}: {metric.title} {metric_value(metric)} ({cell.machine}, {cell.accelerator})"
-        for cell in results.cells
-        for metric in cell.metrics
-        if metric.unit == "tok/s"
-    ]
 
 
 def failure_lines(results: Results) -> list[str]:

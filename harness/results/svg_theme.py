@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,28 +20,45 @@ STAND_INS = {
     "bar-two": "#050607",
     "bar": "#060708",
     "pass": "#070809",
-    "fail": "#08090a",
+    "bar-three": "#08090a",
 }
 """The page's CSS variables by name."""
 
 INK, SOFT, LINE = STAND_INS["ink"], STAND_INS["soft"], STAND_INS["line"]
-SERIES = (STAND_INS["bar-one"], STAND_INS["bar-two"], STAND_INS["pass"], STAND_INS["fail"], STAND_INS["bar"])
-"""Colours of series one after the other; markers and line styles tell them apart as well."""
+SERIES = tuple(STAND_INS[name] for name in ("bar-one", "bar-two", "pass", "bar-three", "bar"))
+"""Colours of series one after the other; markers and line styles tell them apart as well. The red of what
+failed isn't among them."""
 MARKERS = ("o", "s", "^", "D", "v")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 _UNWANTED = re.compile(r"<\?xml.*?\?>|<!DOCTYPE[^>]*>|<metadata>.*?</metadata>", re.DOTALL)
 
 
-def new_figure(*, height: float = 3.2, columns: int = 1) -> tuple[Figure, list[Any]]:
-    """A figure with `columns` axes beside each other, drawn in the page's colours; inches at 72 points."""
+@dataclass(frozen=True)
+class Paper:
+    """How wide a figure is, in inches of 72 points, and how high its text, in points. On narrow paper legends
+    stand above the axes, and axes one below the other."""
+
+    width: float
+    text: float
+    narrow: bool = False
+
+
+DESKTOP, PHONE = Paper(7.6, 9), Paper(4.7, 10.5, narrow=True)
+"""A page makes the first nearly twice as large, and leaves the second as it is."""
+
+
+def new_figure(paper: Paper, *, height: float = 3.2, panels: int = 1) -> tuple[Figure, list[Any]]:
+    """A figure with so many axes, drawn in the page's colours; `height` in inches, of one row of them."""
     from matplotlib.figure import Figure as NewFigure
 
-    figure = NewFigure(figsize=(7.6, height), layout="constrained")
+    rows, columns = (panels, 1) if paper.narrow else (1, panels)
+    figure = NewFigure(figsize=(paper.width, rows * height), layout="constrained")
     figure.patch.set_alpha(0)
-    axes = [figure.add_subplot(1, columns, number + 1) for number in range(columns)]
+    axes = [figure.add_subplot(rows, columns, number + 1) for number in range(panels)]
     for one in axes:
         one.patch.set_alpha(0)
-        one.tick_params(which="both", colors=SOFT, labelcolor=SOFT, labelsize=9)
+        one.tick_params(which="both", colors=SOFT, labelcolor=SOFT, labelsize=paper.text)
         one.grid(visible=True, color=LINE, linewidth=0.7)
         one.set_axisbelow(True)
         for side, spine in one.spines.items():
@@ -48,6 +66,8 @@ def new_figure(*, height: float = 3.2, columns: int = 1) -> tuple[Figure, list[A
             spine.set_color(SOFT)
         one.xaxis.label.set_color(SOFT)
         one.yaxis.label.set_color(SOFT)
+        for label in (one.xaxis.label, one.yaxis.label):
+            label.set_fontsize(paper.text + 1)
         one.title.set_color(INK)
     return figure, list(axes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.memory_for_programs import programs_kib
 from harness.profiles import Profile
 from harness.sizing.appliance_rules import Reserves
 from harness.sizing.gguf_header import file_bytes
@@ -18,10 +19,6 @@ KV_TYPES: dict[KvType, tuple[int, int]] = {"f16": (2, 1), "q8_0": (34, 32)}
 CONTEXT_STEP = 256
 """capacity.sh offers contexts in such steps of tokens."""
 
-_KERNEL_SHARE = (100, 104)
-"""Of a VM's memory the guest's programs see about so much; capacity.sh reckons with the same 4 % when it says
-how large a VM must be."""
-
 
 def token_bytes(shape: ModelShape, kv: KvType) -> int:
     """Bytes of keys and values that one token of context takes: in all layers."""
@@ -32,12 +29,6 @@ def token_bytes(shape: ModelShape, kv: KvType) -> int:
 def model_kib(shape: ModelShape) -> int:
     """KiB of the model's file, rounded up."""
     return -(-file_bytes(shape) // 1024)
-
-
-def guest_kib(ram_mib: int) -> int:
-    """KiB that the programs in a VM of so many MiB see."""
-    seen, of = _KERNEL_SHARE
-    return ram_mib * 1024 * seen // of
 
 
 def fixed_kib(shape: ModelShape, reserves: Reserves) -> int:
@@ -81,12 +72,12 @@ def carried(
     none."""
     contexts: dict[KvType, int] = {}
     for kv in KV_TYPES:
-        most = largest_context(shape, kv, guest_kib(profile.ram_mib), reserves)
+        most = largest_context(shape, kv, programs_kib(profile.ram_mib), reserves)
         contexts[kv] = most if most >= smallest else 0
     lacks = []
     if cores < profile.vcpus:
         lacks.append(f"{cores} of {profile.vcpus} cores")
     # A host's kernel keeps some of the memory that its modules have, as a guest's does.
-    if memory_kib < guest_kib(profile.ram_mib):
+    if memory_kib < programs_kib(profile.ram_mib):
         lacks.append(f"{memory_kib / 1048576:.1f} of {profile.ram_mib / 1024:g} GiB")
     return Carried(profile, contexts, f"this host has {' and '.join(lacks)}" if lacks else "")

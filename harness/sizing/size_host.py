@@ -14,7 +14,7 @@ from harness.image.engine import build_engine, engine_version
 from harness.locations import sizing
 from harness.machine.host import available_memory_mib
 from harness.profiles import load_profiles
-from harness.results.folder import new_run_folder, reports_root
+from harness.results.folder import kept_unless_interrupted, new_run_folder, reports_root
 from harness.results.model import write_whole
 from harness.results.publish import publish
 from harness.results.summary import VERDICT_STYLE
@@ -57,10 +57,12 @@ def run(request: SizeHostRequest) -> int:
     most_tokens = _check_room(shape, appliance, folder)
     with terminal.step("Get the engine"):
         engine = build_engine()
-    run_folder = new_run_folder(reports_root())
-    log = run_folder / CELL / "llama-bench.log"
-    log.parent.mkdir()
-    with _written(shape, folder, keep=request.keep) as (model, write_s):
+    with (
+        kept_unless_interrupted(new_run_folder(reports_root())) as run_folder,
+        _written(shape, folder, keep=request.keep) as (model, write_s),
+    ):
+        log = run_folder / CELL / "llama-bench.log"
+        log.parent.mkdir()
         measured = measure(
             shape,
             appliance,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.bench.timeline import Timing
 from harness.bench.wire import Failure
 from harness.errors import HarnessError
 from suites.benchmark.plan import BenchPlan
 from suites.benchmark.requests import Prompts, Way
 
-PROBE_TOKENS = 256
+PROBE_TOKENS = (256, 1024)
+"""A longer prompt tells how much slower the engine reads behind what it has read."""
+TRIES = 3
+PATIENCE_S = 5.0
+"""The longer probe is left out where the shorter one takes more: a large model, to which attention is
+little."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +28,52 @@ class Budget:
     left_out: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that a prompt token takes at the beginning, by how much more each token before it makes that,
+    and seconds of an answer after its first token."""
+
+    token_s: float
+    slower_s: float
+    answer_s: float
+
+    def read_s(self, tokens: int) -> float:
+        """Seconds that a cold prompt of so many tokens takes."""
+        return tokens * (self.token_s + self.slower_s * tokens)
+
+
 def fit_budget(plan: BenchPlan, context_size: int, way: Way, prompts: Prompts) -> Budget:
     """The plan's prompts without those that the context or the time has no room for; the shortest always
     stays. Raises HarnessError when the engine doesn't answer."""
-    timings = []
-    for _ in range(2):  # the first one finds an engine that has just been loaded
-        timing = way.ask(prompts.cold(PROBE_TOKENS), plan.answer_tokens)
-        if isinstance(timing, Failure):
-            raise HarnessError(f"the engine did not answer: {timing.kind}: {timing.detail}", exit_code=1)
-        timings.append(timing)
-    timing = min(timings, key=lambda one: one.e2e_s)
-    return choose(
-        plan, context_size, read_s=timing.ttft_s / PROBE_TOKENS, answer_s=timing.e2e_s - timing.ttft_s
-    )
+    short, long = PROBE_TOKENS
+    # The quickest: what else the host does for a moment says nothing about the time that all rounds take.
+    timing = min((_probe(plan, way, prompts, short) for _ in range(TRIES)), key=lambda one: one.e2e_s)
+    token_s, slower_s = timing.ttft_s / short, 0.0
+    if timing.ttft_s < PATIENCE_S and long + 2 * plan.answer_tokens <= context_size:
+        longer_s = min(_probe(plan, way, prompts, long).ttft_s for _ in range(TRIES)) / long
+        slower_s = max(0.0, (longer_s - token_s) / (long - short))
+    return choose(plan, context_size, Pace(token_s, slower_s, timing.e2e_s - timing.ttft_s))
 
 
-def choose(plan: BenchPlan, context_size: int, *, read_s: float, answer_s: float) -> Budget:
-    """`read_s`: seconds a prompt token takes; `answer_s`: seconds an answer takes after its first token."""
+def _probe(plan: BenchPlan, way: Way, prompts: Prompts, tokens: int) -> Timing:
+    timing = way.ask(prompts.cold(tokens), plan.answer_tokens)
+    if isinstance(timing, Failure):
+        raise HarnessError(f"the engine did not answer: {timing.kind}: {timing.detail}", exit_code=1)
+    return timing
+
+
+def choose(plan: BenchPlan, context_size: int, pace: Pace) -> Budget:
+    """What fits into the plan's `budget_s` at this pace."""
     left_out = []
     sizes = [size for size in plan.prompt_tokens if size + 2 * plan.answer_tokens <= context_size]
     for size in plan.prompt_tokens:
         if size not in sizes:
             left_out.append(f"prompts of {size} tokens: the context has {context_size}")
-    session_tokens = min(plan.sessions["context_tokens"], context_size)
-    while (
-        len(sizes) > 1 and (needed := _seconds(plan, sizes, session_tokens, read_s, answer_s)) > plan.budget_s
-    ):
+    session_tokens = plan.sessions["context_tokens"]
+    if session_tokens > context_size:
+        left_out.append(f"agents' sessions of {session_tokens} tokens: the context has {context_size}")
+        session_tokens = 0
+    while len(sizes) > 1 and (needed := _seconds(plan, sizes, session_tokens, pace)) > plan.budget_s:
         if session_tokens:
             left_out.append(f"agents' sessions: with them about {needed:.0f} s, {plan.budget_s} s there are")
             session_tokens = 0
@@ -56,10 +82,20 @@ def choose(plan: BenchPlan, context_size: int, *, read_s: float, answer_s: float
     return Budget(tuple(sizes), session_tokens, tuple(left_out))
 
 
-def _seconds(plan: BenchPlan, sizes: list[int], session_tokens: int, read_s: float, answer_s: float) -> float:
+def _seconds(plan: BenchPlan, sizes: list[int], session_tokens: int, pace: Pace) -> float:
     """What all rounds take: reading, and an answer to each request."""
+    warm_up = [size for size in sizes if size <= plan.warm_up_tokens]
+    return plan.rounds * (
+        _round_s(plan, sizes, pace)
+        + 2 * pace.read_s(session_tokens)
+        + (2 * plan.sessions["turns"] * pace.answer_s if session_tokens else 0)
+        + plan.decode_pairs_s
+    ) + plan.warm_up * _round_s(plan, warm_up, pace)
+
+
+def _round_s(plan: BenchPlan, sizes: list[int], pace: Pace) -> float:
     direct = [size for size in plan.engine_prompt_tokens if size in sizes]
-    tokens = sum(sizes) + sum(direct) + sum(plan.clients) * plan.client_prompt_tokens + 2 * session_tokens
-    answers = 2 * (len(sizes) + len(direct)) + sum(plan.clients) + 2 * plan.sessions["turns"]
-    bench = sum(plan.llama_bench["depths"]) + 2 * plan.llama_bench["prefill_tokens"]
-    return (plan.rounds + plan.warm_up) * ((tokens + bench) * read_s + answers * answer_s)
+    bench = [*plan.llama_bench["depths"], *2 * [plan.llama_bench["prefill_tokens"]]]
+    clients = [plan.client_prompt_tokens] * sum(plan.clients)
+    answers = 2 * (len(sizes) + len(direct)) + len(clients)
+    return sum(map(pace.read_s, [*sizes, *direct, *clients, *bench])) + answers * pace.answer_s

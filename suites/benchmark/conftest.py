@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from harness.bench.conditions import Conditions, measured_window
 from harness.bench.direct import inside
+from harness.bench.enforced_profile import enforced_profile
 from harness.bench.engine_bench import EngineTest
 from harness.bench.prompts import calibrate, cold_prompt, count_by
 from harness.bench.verdict import doubts_of_ratio, doubts_of_value
-from harness.bench.wire import Failure, Target, appliance_target
+from harness.bench.wire import Target, appliance_target
 from harness.cell.options import CellOptions
 from harness.cell.session import FLAVOR_FILE
 from harness.client.https import ApplianceAddress
+from harness.machine.limits_read_back import ReadBack
 from harness.machine.protocol import Machine
 from harness.profiles import Profile, find_profile
 from harness.terminal import say
 from suites.benchmark.budget import Budget, fit_budget
-from suites.benchmark.campaign import Campaign, Point, Value, run_rounds
-from suites.benchmark.engine_tests import bench_point
+from suites.benchmark.campaign import Campaign, Point, run_rounds
+from suites.benchmark.engine_tests import bench_point, bench_speed
 from suites.benchmark.plan import BenchPlan, load_plan
 from suites.benchmark.recording import Recorder
 from suites.benchmark.requests import (
+    InTurn,
     Prompts,
     Way,
     chat_point,
@@ -57,6 +60,16 @@ def plan() -> BenchPlan:
 @pytest.fixture(scope="session")
 def profile(cell: CellOptions) -> Profile:
     return find_profile(cell.profile)
+
+
+@pytest.fixture(scope="session")
+def enforced(
+    machine: Machine, profile: Profile, record_conditions: Callable[[Mapping[str, object]], None]
+) -> ReadBack:
+    """The profile's hardware as the kernel enforces it and as the guest sees it."""
+    found = enforced_profile(machine, profile)
+    record_conditions({**found.conditions, "profile_lacks": "; ".join(found.lacks) or "nothing"})
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -115,13 +128,13 @@ def _points(
 ) -> list[Point]:
     bench, both = plan.llama_bench, (through, direct)
     small = cold_prompt(prompts.calibration, 24, index=0, seed=plan.seed + 1)
-    test = EngineTest("decode", plan.decode_pair_tokens, depth=24)
-
-    def paired_bench() -> Iterable[Value | Failure]:
-        return bench_point(machine, test).run(0)
+    test = EngineTest("decode", plan.plain_tokens, depth=24)
 
     return [
-        *(chat_point(through, prompts, size, plan.answer_tokens) for size in budget.prompt_tokens),
+        *(
+            chat_point(through, prompts, size, plan.answer_tokens, warms_up=size <= plan.warm_up_tokens)
+            for size in budget.prompt_tokens
+        ),
         *(
             chat_point(direct, prompts, size, plan.answer_tokens)
             for size in plan.engine_prompt_tokens
@@ -132,7 +145,12 @@ def _points(
             for clients in plan.clients
         ),
         small_point(both, small, plan.small_pairs),
-        decode_pairs_point(both, paired_bench, small, plan.decode_pairs, plan.decode_pair_tokens),
+        decode_pairs_point(
+            both,
+            lambda: bench_speed(machine, test),
+            small,
+            InTurn(plan.decode_pairs_s, plan.decode_pairs, plan.decode_pair_tokens, plan.plain_tokens),
+        ),
         *(
             bench_point(machine, EngineTest("decode", bench["decode_tokens"], depth=depth))
             for depth in bench["depths"]
@@ -164,7 +182,12 @@ def values(
     plan: BenchPlan,
     measured: Measured,
     profile: Profile,
+    enforced: ReadBack,
 ) -> Recorder:
     """For figures that stand for themselves."""
-    doubts = doubts_of_value(machine.accelerator, measured.conditions, profile)
+    doubts = (
+        *doubts_of_value(machine.accelerator, measured.conditions, profile),
+        *enforced.lacks,
+        *enforced.doubts,
+    )
     return Recorder(record_metric, doubts, plan.seed)

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.bench.agent_session import make_session
+from harness.errors import HarnessError
 from harness.strict_yaml import Reader, read_yaml
 
 FILE = Path(__file__).with_name("plan.yaml")
@@ -27,6 +29,7 @@ class BenchPlan:
 
     rounds: int
     warm_up: int
+    warm_up_tokens: int
     seed: int
     answer_tokens: int
     budget_s: float
@@ -35,8 +38,10 @@ class BenchPlan:
     clients: tuple[int, ...]
     client_prompt_tokens: int
     small_pairs: int
+    decode_pairs_s: float
     decode_pairs: int
     decode_pair_tokens: int
+    plain_tokens: int
     sessions: Mapping[str, int]
     llama_bench: Mapping[str, Any]
     sweep: Mapping[str, Any]
@@ -52,13 +57,16 @@ def load_plan(path: Path = FILE) -> BenchPlan:
     counts = {
         "rounds": (5, 100),
         "warm_up": (0, 10),
+        "warm_up_tokens": (1, 1_000_000),
         "seed": (0, 2**31),
         "answer_tokens": (8, 4096),
         "budget_s": (10, 86_400),
         "client_prompt_tokens": (32, 1_000_000),
         "small_pairs": (5, 1000),
+        "decode_pairs_s": (1, 86_400),
         "decode_pairs": (1, 1000),
         "decode_pair_tokens": (8, 4096),
+        "plain_tokens": (8, 4096),
     }
     fields: dict[str, Any] = {
         name: reader.integer(top, name, "the file", low=low, high=high)
@@ -70,6 +78,7 @@ def load_plan(path: Path = FILE) -> BenchPlan:
         reader.fail("engine_prompt_tokens", f"{sorted(strangers)} are not among prompt_tokens")
     targets = reader.mapping(top["targets"], "targets", required=set(), optional=set(top["targets"]))
     bounds = {name: read_bound(reader, bound, f"targets, {name}") for name, bound in targets.items()}
+    _sessions(reader, top["sessions"])
     plain = {name: top[name] for name in ("sessions", "llama_bench", "sweep")}
     return BenchPlan(**fields, **plain, targets=bounds)
 
@@ -79,6 +88,16 @@ def read_numbers(reader: Reader, value: object, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or not all(type(one) is int and one > 0 for one in value):
         reader.fail(where, f"must be a list of whole numbers above 0, not {value!r}")
     return tuple(sorted(set(value)))
+
+
+def _sessions(reader: Reader, value: object) -> None:
+    fields = reader.mapping(value, "sessions", required={"turns", "context_tokens"})
+    turns = reader.integer(fields, "turns", "sessions", low=2, high=9)
+    tokens = reader.integer(fields, "context_tokens", "sessions", low=1, high=1_000_000)
+    try:
+        make_session(tokens, turns=turns)
+    except HarnessError as error:
+        reader.fail("sessions", str(error))
 
 
 def read_bound(reader: Reader, value: object, where: str) -> Bound:

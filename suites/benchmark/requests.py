@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from harness.bench.agent_session import (
     session_cache_share,
 )
 from harness.bench.load import at_once
+from harness.bench.plain_answer import plain_decode_speed
 from harness.bench.prompts import Calibration, Prompt, asked_again, chat_body, cold_prompt, is_cold
 from harness.bench.timeline import Timing, measure
 from harness.bench.wire import Failure, Target
@@ -42,6 +44,11 @@ class Way:
     def send(self, body: dict[str, object]) -> Timing | Failure:
         return measure(self.target, body, timeout_s=TIMEOUT_S)
 
+    def plain_speed(self, prompt: Prompt, max_tokens: int) -> float | Failure:
+        """Tokens a second by the engine's clock of an answer that isn't streamed."""
+        body = chat_body(prompt.messages, model=self.model, max_tokens=max_tokens)
+        return plain_decode_speed(self.target, body, timeout_s=TIMEOUT_S)
+
 
 @dataclass
 class Prompts:
@@ -58,10 +65,14 @@ class Prompts:
         return asked_again(prompt, index=next(self._numbers), seed=self.seed)
 
 
-def chat_point(way: Way, prompts: Prompts, tokens: int, answer_tokens: int) -> Point:
+def chat_point(
+    way: Way, prompts: Prompts, tokens: int, answer_tokens: int, *, warms_up: bool = True
+) -> Point:
     """A cold prompt, and the same with another question right after."""
 
-    def run(_round: int) -> Iterable[Value | Failure]:
+    def run(number: int) -> Iterable[Value | Failure]:
+        if number < 0 and not warms_up:
+            return
         prompt = prompts.cold(tokens)
         for state, asked in (("cold", prompt), ("warm", prompts.again(prompt))):
             timing = way.ask(asked, answer_tokens)
@@ -100,6 +111,8 @@ def session_point(way: Way, turns: int, context_tokens: int, seed: int) -> Point
     """Two agents whose turns alternate: each finds its own conversation in the cache, or not."""
 
     def run(number: int) -> Iterable[Value | Failure]:
+        if number < 0:
+            return  # its prompts are long, and warm nothing that the others don't
         sessions = [make_session(context_tokens, seed=seed + 2 * number + who, turns=turns) for who in (0, 1)]
         taken: list[list[Timing]] = [[], []]
         for turn in range(turns):
@@ -124,37 +137,62 @@ def _turn(session: Session, turn: int, model: str, before: list[Timing]) -> dict
     return dict(request_body(session, turn, model=model, answers=[timing.text for timing in before]))
 
 
+@dataclass(frozen=True)
+class InTurn:
+    """For `seconds`, cycles of `pairs` short answers of `tokens` through each way, and of a plain answer of
+    `plain_tokens` at the engine's port and one by llama-bench."""
+
+    seconds: float
+    pairs: int
+    tokens: int
+    plain_tokens: int
+
+
 def decode_pairs_point(
     ways: tuple[Way, Way],
-    bench: Callable[[], Iterable[Value | Failure]],
+    bench: Callable[[], float | Failure],
     prompt: Prompt,
-    pairs: int,
-    tokens: int,
+    plan: InTurn,
 ) -> Point:
-    """Longer answers to a prompt that the cache knows, through both ways and by llama-bench in turn, for the
-    ratios: where a token takes milliseconds, single answers differ by more than what is to be told."""
+    """Answers to a prompt that the cache knows, for the ratios: where a token takes milliseconds, single
+    answers differ by more than what is to be told, so there are many, as near to each other as can be."""
 
     def run(number: int) -> Iterable[Value | Failure]:
-        speeds: dict[str, list[float]] = {}
-        for pair in range(pairs if number >= 0 else 1):
-            for way in ways if pair % 2 else reversed(ways):
-                timing = way.ask(prompt, tokens)
-                if isinstance(timing, Failure):
-                    yield timing
+        direct = ways[1]
+        clients: dict[str, list[float]] = {way.path: [] for way in ways}
+        plain: dict[str, list[float]] = {direct.path: [], "llama-bench": []}
+        for cycle in _cycles(plan.seconds if number >= 0 else 0):
+            for pair in range(plan.pairs):
+                for way in ways if pair % 2 else reversed(ways):
+                    timing = way.ask(prompt, plan.tokens)
+                    if isinstance(timing, Failure):
+                        yield timing
+                        return
+                    if timing.decode_tok_s is None:
+                        yield Failure("malformed", f"an answer of {timing.tokens_out} tokens has no speed")
+                        return
+                    clients[way.path].append(timing.decode_tok_s)
+            for path in plain if cycle % 2 else reversed(plain):
+                speed = bench() if path not in clients else direct.plain_speed(prompt, plan.plain_tokens)
+                if isinstance(speed, Failure):
+                    yield speed
                     return
-                for clock, speed in (("client", timing.decode_tok_s), ("server", timing.server_decode_tok_s)):
-                    if speed is not None:
-                        speeds.setdefault(f"{way.path} {clock}", []).append(speed)
-            for outcome in bench():
-                if isinstance(outcome, Failure):
-                    yield outcome
-                    return
-                speeds.setdefault("llama-bench server", []).extend(outcome.values)
-        for name, values in speeds.items():
-            path, _, clock = name.rpartition(" ")
-            yield Value("paired_decode_speed", "tok/s", {"path": path, "clock": clock}, tuple(values))
+                plain[path].append(speed)
+        for path, values in clients.items():
+            yield Value("paired_decode_speed", "tok/s", {"path": path, "clock": "client"}, tuple(values))
+        for path, values in plain.items():
+            yield Value("plain_decode_speed", "tok/s", {"path": path, "clock": "server"}, tuple(values))
 
     return Point("answers in turn", run)
+
+
+def _cycles(seconds: float) -> Iterator[int]:
+    """0, 1 and on until that time is over; at least 0."""
+    end = time.monotonic() + seconds
+    for number in itertools.count():
+        yield number
+        if time.monotonic() >= end:
+            return
 
 
 def small_point(ways: tuple[Way, Way], prompt: Prompt, pairs: int) -> Point:

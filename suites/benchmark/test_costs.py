@@ -11,6 +11,7 @@ from harness.bench.boot_phases import AGREEMENT, PHASES, BootPhases, boot_phases
 from harness.bench.footprint import Idle, ProcessMemory, idle, image_size, process_memory
 from harness.bench.load import at_once
 from harness.bench.prompts import calibrate, chat_body, count_by
+from harness.bench.verdict import doubts_of_ratio
 from harness.cell.options import CellOptions
 from harness.cell.own_guests import OpenGuest, ReadyDeadline
 from harness.machine.protocol import Machine
@@ -84,15 +85,20 @@ def test_the_phases_of_a_boot_add_up(boots: list[BootPhases], ratios: Recorder) 
     assert not off, f"phases that don't add up: {off}"
 
 
-def test_it_is_calm_when_nobody_asks(at_rest: Idle, record_metric: Callable[..., None]) -> None:
-    measured = {"n": 1, "verdict": "INCONCLUSIVE", "reason": MEASURED_ONLY, "better": "lower"}
+def test_it_is_calm_when_nobody_asks(
+    at_rest: Idle, machine: Machine, record_metric: Callable[..., None]
+) -> None:
+    emulated = doubts_of_ratio(machine.accelerator)
+    reason = "; ".join((MEASURED_ONLY, *emulated, *at_rest.doubts))
+    measured = {"n": 1, "verdict": "INCONCLUSIVE", "reason": reason, "better": "lower"}
     record_metric(
         "idle_cpu", "cores", at_rest.cores, formula=f"cores used over {at_rest.seconds:.0f} s", **measured
     )
     record_metric(
         "idle_ram", "MiB", at_rest.ram_mib, formula="memory in use that can't be dropped", **measured
     )
-    assert not at_rest.doubts, at_rest.doubts
+    # Emulated, what little the guest does at rest takes much of its CPUs.
+    assert emulated or not at_rest.doubts, at_rest.doubts
 
 
 @pytest.mark.parametrize("state", ["at_rest", "under_load"])

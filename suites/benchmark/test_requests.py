@@ -7,6 +7,7 @@ import pytest
 from harness.bench.statistics import PAIRED_FORMULA, median_interval, ratio_interval
 from harness.bench.timeline import FORMULAS
 from harness.bench.verdict import judge_sizing
+from harness.machine.limits_read_back import ReadBack
 from harness.machine.protocol import Machine
 from harness.profiles import Profile
 from suites.benchmark.conftest import APPLIANCE, Measured
@@ -29,7 +30,7 @@ def test_every_series_is_recorded_with_its_interval(
 ) -> None:
     short = []
     for name, unit, labels, rounds in measured.campaign.series():
-        if name in ("small_ttft", "paired_decode_speed"):
+        if name in ("small_ttft", "paired_decode_speed", "plain_decode_speed"):
             continue  # it is there for the pairs of test_overhead.py
         if len(rounds) < plan.rounds:
             short.append(f"{name} {labels}: {len(rounds)} of {plan.rounds} rounds")
@@ -65,6 +66,7 @@ def test_decoding_reaches_what_the_profile_promises(
     measured: Measured,
     values: Recorder,
     profile: Profile,
+    enforced: ReadBack,
     machine: Machine,
     plan: BenchPlan,
     image_model: str,
@@ -78,8 +80,9 @@ def test_decoding_reaches_what_the_profile_promises(
     samples = measured.campaign.samples("decode_speed", **labels, clock="client")
     interval = median_interval(samples, seed=plan.seed)
     judged = judge_sizing(
-        interval, profile, measured.conditions, accelerator=machine.accelerator, model=[image_model]
-    )
+        interval, profile, measured.conditions,
+        accelerator=machine.accelerator, model=[image_model], doubts=(*enforced.lacks, *enforced.doubts),
+    )  # fmt: skip
     values.record(
         "sizing_decode_speed", "tok/s", interval.value,
         n=interval.n, ci_low=interval.low, ci_high=interval.high,

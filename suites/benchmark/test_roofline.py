@@ -21,7 +21,7 @@ from suites.benchmark.plan import BenchPlan
 from suites.benchmark.recording import MEASURED_ONLY, Recorder
 
 PROBES = 3
-"""Times the bandwidth is measured, between the decodes."""
+"""Times the bandwidth is measured, between the decodes: what neighbours leave of it changes."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def roof(machine: Machine, plan: BenchPlan) -> Roof:
     tokens = plan.llama_bench["decode_tokens"]
     decodes: dict[int, list[float]] = {count: [] for count in counts}
     probes = []
+    probed = {round(place * (plan.rounds - 1) / (PROBES - 1)) for place in range(PROBES)}
     for number in range(plan.rounds):
-        if number < PROBES:
+        if number in probed:
             probes.append(measure_bandwidth(machine.run, threads=counts, decode_bytes=facts.decode_bytes))
         for count in counts:
             ran = engine_bench(machine, EngineTest("decode", tokens, threads=count))
@@ -64,14 +65,21 @@ def model_file(machine: Machine) -> str:
     return told
 
 
-def test_no_decode_beats_the_ceiling(roof: Roof) -> None:
+def test_no_decode_beats_the_ceiling(roof: Roof, record_conditions: Callable[[dict[str, str]], None]) -> None:
     """One that does proves the probe wrong, and every figure made with it."""
-    for threads, speeds in roof.decodes.items():
-        depth = mean_depth(0, roof.tokens)
-        check = check_against_decode(
-            roof.bandwidth, max(speeds), roof.facts.decode_bytes_at(depth), threads=threads
+    checks = {
+        threads: check_against_decode(
+            roof.bandwidth,
+            max(speeds),
+            roof.facts.decode_bytes_at(mean_depth(0, roof.tokens)),
+            threads=threads,
         )
-        assert check.sound is not False, check.reason
+        for threads, speeds in roof.decodes.items()
+    }
+    words = {True: "kept", False: "beaten", None: "can't tell"}
+    told = [f"{words[check.sound]}: {check.reason}" for check in checks.values()]
+    record_conditions({"roofline_check": "; ".join(told)})
+    assert not [check.reason for check in checks.values() if check.sound is False]
 
 
 def test_bandwidth_ceiling_and_what_is_reached_are_recorded(
@@ -96,7 +104,8 @@ def test_bandwidth_ceiling_and_what_is_reached_are_recorded(
         limit = ceiling(roof.facts, roof.bandwidth, threads=point.threads, depth=point.depth)
         values.interval(
             "eta", "share", reached(point.tok_s, limit), [],
-            labels={"threads": point.threads, "depth": 0}, better="higher",
+            # A better probe of the bandwidth lowers it: no direction by which two runs could be compared.
+            labels={"threads": point.threads, "depth": 0}, better="",
             formula="decode by llama-bench / ceiling at the same depth and threads",
         )  # fmt: skip
 

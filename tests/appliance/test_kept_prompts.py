@@ -168,3 +168,11 @@ def test_an_engine_that_does_not_answer_is_not_waited_for(guest: Guest, engine: 
     kept_prompts(guest, engine, "save", SLM_KEPT_SAVE_S="1")
     assert time.monotonic() - started < 8
     assert files(engine) == []
+
+
+def test_a_start_with_nothing_kept_loads_nothing(guest: Guest, engine: RememberingEngine) -> None:
+    asked = "prompts_are_kept && echo something || echo nothing"
+    assert guest.run(asked).stdout == "nothing\n"
+    engine.slots = {0: TALK}
+    kept_prompts(guest, engine, "save")
+    assert guest.run(asked).stdout == "something\n"

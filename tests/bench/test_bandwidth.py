@@ -8,6 +8,7 @@ import pytest
 from bandwidth_sample import bandwidth, reading
 
 from harness.bench.bandwidth import (
+    _RUN_PROBE,
     Bandwidth,
     check_against_decode,
     combined,
@@ -42,6 +43,14 @@ def test_nothing_of_the_probe_is_left_where_it_ran(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     measure()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_the_probe_is_there_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever kills it can't leave anything."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script = b'#!/bin/sh\necho "given $1, found $(ls -A "$HOME")"\n'
+    answer = run_on_host(_RUN_PROBE % "--bytes", timeout=20, input=script)
+    assert (answer.stdout, answer.stderr) == ("given --bytes, found \n", "")
 
 
 def test_what_the_probe_refuses_is_passed_on_in_one_line() -> None:
@@ -107,6 +116,23 @@ def test_measurements_of_different_minutes_are_put_together() -> None:
     assert sorted(together.best(2).gb_s) == [33, 57, 58]
     with pytest.raises(HarnessError, match="can't be put together"):
         combined([quiet, bandwidth({1: [1]}, working_set=99 * MIB)])
+
+
+def test_a_decode_whose_weights_fit_the_cache_proves_nothing_either_way() -> None:
+    probe = bandwidth({2: [50]}, working_set=97_000_000, cache=97_000_000)
+    for tok_s in (120, 520):
+        check = check_against_decode(probe, tok_s, 97e6, threads=2)
+        assert check.sound is None
+        assert "the 97 MB that a token reads fit the last-level cache of 97 MB" in check.reason
+    assert check_against_decode(probe, 520, 98e6, threads=2).sound is False
+
+
+def test_a_decode_far_below_the_ceiling_is_told_to_be_a_weak_check() -> None:
+    check = check_against_decode(bandwidth({2: [40]}), 10, 1e9, threads=2)
+    assert check.sound is True
+    assert check.reason.endswith(
+        "25% of the ceiling, so that a probe that understates up to 4.0 times would not be found out"
+    )
 
 
 def test_a_decode_below_the_ceiling_leaves_the_probe_standing() -> None:

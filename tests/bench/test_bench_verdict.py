@@ -127,7 +127,7 @@ def test_a_calm_host_that_carries_the_profile_raises_no_doubt() -> None:
     [
         ("tcg", {}, r"measured under emulation \(TCG\)"),
         ("kvm", {"cores": 4, "others_cores": 0.0}, "has 8 vCPUs, this host only 4 cores"),
-        ("kvm", {"ram_mib": 24575}, "has 24576 MiB of RAM, this host only 24575"),
+        ("kvm", {"ram_mib": 23629}, "has 24576 MiB of RAM, this host only 23629"),
         ("kvm", {"steal_share": 0.011}, "1.1% of the CPU time was stolen, at most 1% may be"),
         ("native", {"others_cores": 0.81}, "others used 0.81 of its 16 cores, at most 0.8 may be"),
     ],
@@ -142,6 +142,11 @@ def test_every_doubt_is_told_in_words(accelerator: str, changes: dict[str, float
 def test_the_limits_themselves_raise_no_doubt() -> None:
     edge = replace(CALM, cores=8, ram_mib=24576, steal_share=0.01, others_cores=0.4)
     assert doubts_of_value("kvm", edge, PROFILE) == ()
+
+
+@pytest.mark.parametrize("shown_mib", [23630, 24105])
+def test_a_host_as_large_as_the_profile_carries_it_less_what_its_kernel_keeps(shown_mib: int) -> None:
+    assert doubts_of_value("kvm", replace(CALM, ram_mib=shown_mib), PROFILE) == ()
 
 
 def test_a_crowded_host_does_not_keep_a_ratio_from_its_verdict() -> None:
@@ -171,13 +176,17 @@ def test_sizing_is_judged_where_it_means_something() -> None:
         judged = judge_sizing(decode, PROFILE, CALM, accelerator="kvm", model=(FILE,))
         assert judged is not None
         assert judged.verdict == verdict
-    small = replace(CALM, cores=2, ram_mib=24105, others_cores=0)
+    small = replace(CALM, cores=2, ram_mib=16000, others_cores=0)
     judged = judge_sizing(missed, PROFILE, small, accelerator="native", model=("smollm2-135m-instruct",))
     assert judged == Judged(
         "INCONCLUSIVE",
         "profile minimum has 8 vCPUs, this host only 2 cores; "
-        "profile minimum has 24576 MiB of RAM, this host only 24105; "
+        "profile minimum has 24576 MiB of RAM, this host only 16000; "
         "the target was set for Devstral Small 2 24B Q4_K_M, the model here is smollm2-135m-instruct",
     )
+    judged = judge_sizing(
+        reached, PROFILE, CALM, accelerator="native", model=(FILE,), doubts=("a quota gives it 4 CPUs' time",)
+    )
+    assert judged == Judged("INCONCLUSIVE", "a quota gives it 4 CPUs' time")
     promises_nothing = replace(PROFILE, targets=None)
     assert judge_sizing(reached, promises_nothing, CALM, accelerator="kvm", model=(FILE,)) is None

@@ -46,6 +46,14 @@ def test_a_virtual_machines_first_boot() -> None:
     assert tuple(found.seconds) == tuple(PHASES)
 
 
+def test_what_the_guests_clock_lost_belongs_to_the_kernel() -> None:
+    assert "the phases make 17.0 s together" in phases(FIRST_BOOT, 19.0, 2.0, None).doubts[0]
+    found = phases(FIRST_BOOT, 19.0, 2.0, None, 2.0)
+    assert (found.seconds["kernel"], found.seconds["initrd"]) == (3.5, 1.5)
+    assert (found.sum_s, found.doubts) == (19.0, ())
+    assert phases(replace(FIRST_BOOT, init=None), 19.0, 2.0, None, 2.0).seconds["kernel"] == 5.0
+
+
 def test_an_engine_that_starts_with_the_system_loads_within_userspace() -> None:
     found = phases(replace(FIRST_BOOT, engine=4.0, model=7.5), 17.0, 2.0, None)
     assert (found.seconds["userspace"], found.seconds["model_load"]) == (1.5, 3.5)
@@ -125,3 +133,5 @@ def test_the_guest_is_asked_for_its_marks() -> None:
     machine = cast(Machine, SimpleNamespace(run=run))
     found = boot_phases(machine, BootTimings(1.0, 17.0, 7.0, kernel_start_s=2.0))
     assert (found.total_s, found.sum_s, found.doubts) == (17.0, 17.0, ())
+    found = boot_phases(machine, BootTimings(1.0, 18.5, 7.0, kernel_start_s=2.0, clock_lost_s=1.5))
+    assert (found.total_s, found.sum_s, found.doubts) == (18.5, 18.5, ())

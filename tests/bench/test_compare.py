@@ -71,6 +71,15 @@ def test_one_clear_metric_is_not_drowned_by_unclear_ones() -> None:
     assert comparison.exit_code == 0
 
 
+def test_a_size_alone_decides_nothing_about_speeds() -> None:
+    size = Metric("image_size", "MiB", 500.0, n=1, better="lower")
+    few = metric("ttft", (1.0, 1.1), "s", "lower")
+    comparison = compare(run_of(cell(few, size)), run_of(cell(few, size)))
+    assert comparison.counts == {"worse": 0, "better": 0, "same": 1, "unclear": 1}
+    assert comparison.exit_code == 3
+    assert compared(size, size).exit_code == 0
+
+
 def test_metrics_are_matched_by_cell_name_and_labels() -> None:
     short, long = (metric("ttft", noisy(n), "s", "lower", {"prompt_tokens": n}) for n in (128, 512))
     slower = metric("ttft", noisy(1000), "s", "lower", {"prompt_tokens": 512})
@@ -116,6 +125,12 @@ def test_samples_taken_in_turns_are_compared_in_pairs() -> None:
 def test_pairs_are_judged_on_a_crowded_host_too() -> None:
     one, other = pairs(**{INTERLEAVED: "20260131T094500Z", "steal_percent": 9.0, "others_cores": 4.0})
     assert compare(run_of(one), run_of(other)).rows[0].finding == "better"
+
+
+def test_pairs_are_not_judged_where_their_engines_lacked_cpus() -> None:
+    one, other = pairs(**{INTERLEAVED: "20260131T094500Z", "others_cores": 4.1})
+    (row,) = compare(run_of(one), run_of(other)).rows
+    assert (row.finding, row.reason) == ("unclear", "others used 4.10 of the host's 16 cores")
 
 
 def test_samples_of_two_runs_are_no_pairs() -> None:
@@ -259,6 +274,15 @@ def test_the_page_is_well_formed_offline_and_has_every_metric() -> None:
     text = " ".join("".join(root.itertext()).split())
     assert "ttft<script>alert(1)</script> (path a & b)" in text
     assert "1 worse, 1 better, 1 same, 1 unclear (threshold 5%)" in text
+
+
+def test_the_page_begins_with_what_got_worse_and_folds_what_can_not_be_drawn() -> None:
+    page = comparison_html(drawn())
+    assert re.findall(r'<span class="finding (\w+)">', page) == ["worse", "better", "same", "unclear"]
+    drawn_rows, _, folded = page.partition("<details>")
+    assert "1 without a ratio" in folded
+    assert "added_ttft" in folded
+    assert "added_ttft" not in drawn_rows
 
 
 def test_the_axis_has_room_for_threshold_and_intervals() -> None:

@@ -181,12 +181,12 @@ def test_an_engine_that_had_work_is_a_doubt(log: str, doubt: str) -> None:
 
 
 SYSTEMCTL = """#!/bin/bash
-case $3 in
-  User | Group) echo slm-engine ;;
-  CPUAffinity) echo 0-1 ;;
-  CPUWeight) echo '[not set]' ;;
-  MemoryMax | LimitMEMLOCK) echo infinity ;;
-esac
+printf '%s\\n' CPUAffinity=0-1 'CPUWeight=[not set]' Environment= MemoryMax=infinity LimitMEMLOCK=infinity \\
+  User=slm-engine Group=slm-engine >"$TOLD"
+for asked in "${@:2}"; do
+  case $asked in --property=*) grep "^${asked#--property=}=" "$TOLD" ;; esac
+done
+exit 0
 """
 SYSTEMD_RUN = """#!/bin/bash
 printf '%s\\n' "$@" >"$CALLED"
@@ -228,7 +228,7 @@ def test_the_script_runs_the_benchmark_as_the_engine_would_run(tmp_path: Path) -
     def run(threads: str) -> SimpleNamespace:
         done = subprocess.run(
             ["bash", "-c", script, "engine-bench", "60", threads, "--n-gen", "8"],
-            env={"PATH": f"{fakes}:/usr/bin:/bin", "CALLED": str(called)},
+            env={"PATH": f"{fakes}:/usr/bin:/bin", "CALLED": str(called), "TOLD": str(tmp_path / "told")},
             capture_output=True,
             text=True,
             check=False,
@@ -241,10 +241,10 @@ def test_the_script_runs_the_benchmark_as_the_engine_would_run(tmp_path: Path) -
     properties = [one for one in decode.arguments if one.startswith("--property=")]
     assert properties == [
         "--property=RuntimeMaxSec=60",
-        "--property=User=slm-engine",
-        "--property=Group=slm-engine",
         "--property=CPUAffinity=0-1",
         "--property=LimitMEMLOCK=infinity",
+        "--property=User=slm-engine",
+        "--property=Group=slm-engine",
     ]
     assert "--setenv=SLM_THREADS=3" in decode.arguments
     assert "--setenv=SLM_THREADS=7" in run("prefill").arguments

@@ -48,8 +48,15 @@ def test_both_are_asked_the_same_next_to_each_other() -> None:
     assert len(turns) == 6
     assert all(sorted(turn) == [0, 0, 1, 1] and turn[0] == turn[1] for turn in turns)
     assert len({turn[0] for turn in turns}) == 2  # either may begin
-    assert pairs.failures == []
+    assert (pairs.failures, pairs.stopped) == ([], "")
     assert [len(pairs.samples["ttft", 128, state]) for state in ("cold", "warm")] == [5, 5]
+
+
+def test_a_slow_host_gets_fewer_rounds_but_enough_for_a_verdict() -> None:
+    with engines(QUICK, QUICK) as (_, sides):
+        pairs = measure_in_turns(sides, timeout_s=5, rounds=8, prompt_tokens=(128,), budget_s=0)
+    assert len(pairs.samples["ttft", 128, "cold"]) == 5
+    assert pairs.stopped == "5 of 8 rounds were measured: 0 s were over"
 
 
 def test_cold_prompts_differ_and_warm_ones_begin_alike() -> None:

@@ -80,6 +80,17 @@ def test_the_bottleneck_is_named(decodes: list[DecodePoint], says: str) -> None:
     assert says in bottleneck(DEVSTRAL, HOST, decodes)
 
 
+@pytest.mark.parametrize("tok_s", [100, 900])
+def test_memory_does_not_hold_up_what_fits_the_cache(tok_s: float) -> None:
+    small = replace(DEVSTRAL, decode_bytes=30_000_000)
+    probe = bandwidth({1: [12], 2: [24]}, working_set=30_000_000)
+    told = bottleneck(small, probe, [point(1, tok_s / 2), point(2, tok_s)])
+    assert told.startswith(
+        "The 30 MB that a token reads fit the last-level cache of 34 MB: memory does not hold"
+    )
+    assert told.endswith(".")
+
+
 def test_a_decode_has_half_its_own_tokens_before_it_on_average() -> None:
     assert mean_depth(0, 1) == 0
     assert mean_depth(1000, 65) == 1032

@@ -121,6 +121,16 @@ def is_running(pid: int) -> bool:
     return stat[stat.rindex(")") + 2] not in "ZX"
 
 
+def test_ending_leftovers_takes_no_childs_exit_status() -> None:
+    """Popen would say 0 of it."""
+    killed = child("import os; os.kill(os.getpid(), 9)", [])
+    until = time.monotonic() + 20
+    while is_running(killed.pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    end_processes({})
+    assert killed.wait(5) == -signal.SIGKILL
+
+
 def test_children_are_ended_together_each_with_its_own_patience() -> None:
     polite: list[str] = []
     stubborn: list[str] = []

@@ -1,6 +1,7 @@
 """The next run clears what a killed one left, and nothing else."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.leftovers import Claim, clear_leftovers
+from harness.machine.leftovers import Claim, clear_leftovers, members, remove_cgroup
 
 # A run that makes a folder, claims it and is killed before it can clear it.
 KILLED_RUN = """
@@ -70,3 +71,22 @@ def test_only_our_own_kind_of_folder_is_ever_deleted(tmp_path: Path, cache: Path
     (cache / "machines" / "x.json").write_text(json.dumps(record))
     assert clear_leftovers() == []
     assert precious.exists()
+
+
+def test_a_group_that_goes_while_it_is_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest that ends removes its own groups one by one."""
+    top = tmp_path / "slm-nspawn-1"
+    (top / "payload" / "system.slice" / "getty.service").mkdir(parents=True)
+    scandir = os.scandir
+
+    def ending(path: str) -> object:
+        if Path(path).name == "getty.service":
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", ending)
+    assert members(top) == []
+    remove_cgroup(top)
+    assert not top.exists()

@@ -46,9 +46,9 @@ def v1(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look_v1(root: Path, limits: Limits = LIMITS) -> ReadBack:
+def look_v1(root: Path, limits: Limits = LIMITS, profile: Profile = PROFILE) -> ReadBack:
     groups = [Cgroup(root / "memory/tenant/x", "memory"), Cgroup(root / "cpu/x", "cpu")]
-    return read_back(groups, limits, PROFILE, process=PROCESS, proc=root / "proc", root=root)
+    return read_back(groups, limits, profile, process=PROCESS, proc=root / "proc", root=root)
 
 
 def test_limits_that_are_as_asked_for_leave_no_doubt(v1: Path) -> None:
@@ -101,9 +101,13 @@ def test_limits_that_cannot_be_read_are_doubts(v1: Path) -> None:
     )
 
 
-def test_a_host_smaller_than_the_profile_is_a_doubt(v1: Path) -> None:
+def test_what_a_smaller_host_could_not_give_is_told_and_is_no_doubt_about_what_it_gave(v1: Path) -> None:
     less = Limits((0, 1), 2048, ("profile minimum has 8 CPUs, the container gets the host's 2",))
-    assert look_v1(v1, less).doubts == ("profile minimum has 8 CPUs, the container gets the host's 2",)
+    minimum = Profile("minimum", vcpus=8, ram_mib=24576, disk_gib=40)
+    found = look_v1(v1, less, minimum)
+    assert found.lacks == ("profile minimum has 8 CPUs, the container gets the host's 2",)
+    assert found.doubts == ()
+    assert found.given == Profile("minimum", vcpus=2, ram_mib=2048, disk_gib=40)
 
 
 def test_cgroup_v2_is_read_as_well(tmp_path: Path) -> None:

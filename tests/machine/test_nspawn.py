@@ -81,6 +81,11 @@ def test_a_small_host_gives_what_it_has_and_says_so() -> None:
     )
 
 
+def test_what_a_virtual_machines_own_kernel_would_keep_is_not_missed() -> None:
+    assert plan_limits(PROFILE, set(range(8)), 24576 * 100 // 104) == Limits(tuple(range(8)), 23630, ())
+    assert plan_limits(PROFILE, set(range(8)), 23629).notes
+
+
 def folders(root: Path, *names: str) -> None:
     for name in names:
         (root / name).mkdir(parents=True)

@@ -301,4 +301,27 @@ def test_the_look_that_came_soonest_after_a_line_tells_best(
         monkeypatch.setattr(watch, "elapsed", lambda at=elapsed: at)
         watch.note_kernel_start()
     assert watch.kernel_start_s == 6.5
+    assert watch.clock_lost_s is None
+    watch.close()
+
+
+def test_what_the_kernels_clock_lost_is_told_by_the_lines_since_it_has_a_clock_source(
+    tmp_path: Path, ssh_server: HostAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Guest(tmp_path, ssh_server, GOOD)
+    watch = readiness._Watch(guest.console, 0.0, lambda: ssh_server, guest.run, guest.alive)
+    looks = (
+        (8.1, "[    0.000000] Linux version 6.1\n", None),
+        (9.0, "[    0.500000] a\n", None),
+        (10.1, "[    0.900000] clocksource: jiffies: mask: 0xffffffff\n", None),
+        (10.9, "[    1.000000] clocksource: Switched to clocksource hpet\n", 1.8),
+        (11.75, "[    2.000000] b\n", 1.65),
+        (13.0, "[    3.000000] c\n", 1.65),
+    )
+    for elapsed, line, lost in looks:
+        guest.says(line)
+        monkeypatch.setattr(watch, "elapsed", lambda at=elapsed: at)
+        watch.note_kernel_start()
+        assert watch.clock_lost_s == lost
+    assert watch.kernel_start_s == 8.1
     watch.close()

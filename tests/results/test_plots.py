@@ -13,10 +13,19 @@ import pytest
 
 from harness.results.metrics_csv import csv_link, metrics_csv
 from harness.results.model import Cell, Metric
-from harness.results.plots import plots_of
+from harness.results.plots import Plot, plots_of
 from tests.results.sample import cell
 
 SPEED = {"path": "appliance", "state": "cold", "clients": 1, "clock": "client"}
+GAPS = (
+    ("cold", 4, 128),
+    ("cold", 2, 128),
+    ("cold", 1, 4096),
+    ("warm", 1, 4096),
+    ("cold", 1, 512),
+    ("warm", 1, 128),
+    ("cold", 1, 128),
+)
 METRICS = (
     *(
         Metric(
@@ -42,7 +51,22 @@ METRICS = (
         )
         for n in (128, 512)
     ),
-    Metric("itl", "s", 0.01, labels={"path": "appliance", "statistic": "all"}, samples=(0.01, 0.011, 0.2)),
+    *(
+        Metric(
+            "itl",
+            "s",
+            0.01,
+            labels={
+                "path": "appliance",
+                "state": state,
+                "clients": clients,
+                "prompt_tokens": n,
+                "statistic": "all",
+            },
+            samples=(0.01, 0.011, 0.2),
+        )
+        for state, clients, n in GAPS
+    ),
     Metric("boot_phase", "s", 1.5, labels={"phase": "kernel"}),
     Metric("boot_phase", "s", 2.5, labels={"phase": "total"}),
     *(
@@ -55,6 +79,7 @@ METRICS = (
         for kind in ("decode", "prefill")
         for t in (1, 2)
     ),
+    Metric("auto_threads", "ratio", 1.4, labels={"kind": "decode", "threads": 2, "best_other_threads": 1}),
 )
 
 
@@ -63,9 +88,29 @@ def measured() -> Cell:
     return replace(cell("ci-benchmark", "nspawn", ()), metrics=METRICS)
 
 
-def test_each_kind_of_metric_has_its_plot(measured: Cell) -> None:
-    titles = [plot.title for plot in plots_of(measured)]
-    assert titles == ["Decoding by depth", "Time to first token", "Time between tokens", "Boot", "Threads"]
+@pytest.fixture(scope="module")
+def plots(measured: Cell) -> dict[str, Plot]:
+    """By title, in their order; drawing all of them takes a second."""
+    return {plot.title: plot for plot in plots_of(measured)}
+
+
+def depth_plot(metrics: list[Metric]) -> Plot:
+    """The plot of these speeds alone."""
+    (plot,) = plots_of(replace(cell("ci-benchmark", "nspawn", ()), metrics=tuple(metrics)))
+    return plot
+
+
+DEPTH = [one for one in METRICS if one.name == "roofline_ceiling" or one.labels.get("clock")]
+
+
+def test_each_kind_of_metric_has_its_plot(plots: dict[str, Plot]) -> None:
+    assert list(plots) == [
+        "Decoding by depth",
+        "Time to first token",
+        "Time between tokens",
+        "Boot by phase",
+        "Threads",
+    ]
 
 
 def test_a_cell_without_such_metrics_has_none() -> None:
@@ -75,26 +120,70 @@ def test_a_cell_without_such_metrics_has_none() -> None:
     )
 
 
-def test_the_roofline_is_drawn_into_the_speeds(measured: Cell) -> None:
-    assert ">roofline</text>" in plots_of(measured)[0].svg
+def test_the_roofline_is_drawn_into_the_speeds(plots: dict[str, Plot]) -> None:
+    plot = plots["Decoding by depth"]
+    assert ">roofline</text>" in plot.svg
+    assert "The dashed roofline" in plot.caption
+    without = depth_plot([one for one in DEPTH if one.name != "roofline_ceiling"])
+    assert "There is no roofline" in without.caption
 
 
-def test_a_plot_takes_its_colours_from_the_page(measured: Cell) -> None:
-    for plot in plots_of(measured):
-        assert "var(--ink)" in plot.svg
-        assert not re.findall(r"#0[0-9]0[0-9]0[0-9a]", plot.svg), plot.title
+def test_a_roofline_far_above_leaves_the_speeds_apart(plots: dict[str, Plot]) -> None:
+    assert "(log)" not in plots["Decoding by depth"].svg
+    far = [replace(one, value=900.0) if one.name == "roofline_ceiling" else one for one in DEPTH]
+    assert "tok/s decoded (log)" in depth_plot(far).svg
 
 
-def test_plots_need_nothing_from_elsewhere_and_share_no_ids(measured: Cell) -> None:
+def test_the_gaps_that_tell_most_are_drawn(plots: dict[str, Plot]) -> None:
+    """Cold, the shortest and the longest prompt of one client, and each number of clients."""
+    plot = plots["Time between tokens"]
+    assert re.findall(r">(appliance, [^<]*)</text>", plot.svg) == [
+        "appliance, 1 client, prompts of 128 tokens",
+        "appliance, 1 client, prompts of 4096 tokens",
+        "appliance, 2 clients, prompts of 128 tokens",
+        "appliance, 4 clients, prompts of 128 tokens",
+    ]
+
+
+def test_a_logarithmic_axis_has_plain_numbers(plots: dict[str, Plot]) -> None:
+    plot = plots["Time between tokens"]
+    assert {">20</text>", ">50</text>", ">100</text>"} <= set(re.findall(r">\d+</text>", plot.svg))
+
+
+def test_a_phone_gets_a_plot_of_its_width_with_the_same_texts(plots: dict[str, Plot]) -> None:
+    for plot in plots.values():
+        widths = [
+            float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])  # type: ignore[index]
+            for svg in (plot.svg, plot.narrow_svg)
+        ]
+        assert widths[1] <= 340 < widths[0]
+        for word in re.findall(r">([a-z][a-z ,/-]+)</text>", plot.svg):
+            assert word in plot.narrow_svg, f"{plot.title}: {word}"
+
+
+def test_the_chosen_number_of_threads_is_marked_where_it_is_known(plots: dict[str, Plot]) -> None:
+    plot = plots["Threads"]
+    assert plot.svg.count(">chosen by the appliance</text>") == 1
+    assert plot.narrow_svg.count(">chosen by the appliance</text>") == 1
+
+
+def test_a_plot_takes_its_colours_from_the_page(plots: dict[str, Plot]) -> None:
+    for plot in plots.values():
+        for svg in (plot.svg, plot.narrow_svg):
+            assert "var(--ink)" in svg
+            assert not re.findall(r"#0[0-9]0[0-9]0[0-9a]", svg), plot.title
+
+
+def test_plots_need_nothing_from_elsewhere_and_share_no_ids(plots: dict[str, Plot]) -> None:
     ids: set[str] = set()
-    for plot in plots_of(measured):
-        ElementTree.fromstring(plot.svg)  # noqa: S314  (our own text)
-        assert "<script" not in plot.svg
-        assert not re.findall(r'(?:href|src)="(?!#)', plot.svg)
-        own = re.findall(r'\bid="([^"]+)"', plot.svg)
-        referred = re.findall(r'(?:href="#|url\(#)([^")]+)', plot.svg)
+    for svg in (svg for plot in plots.values() for svg in (plot.svg, plot.narrow_svg)):
+        ElementTree.fromstring(svg)  # noqa: S314  (our own text)
+        assert "<script" not in svg
+        assert not re.findall(r'(?:href|src)="(?!#)', svg)
+        own = re.findall(r'\bid="([^"]+)"', svg)
+        referred = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
         assert not ids & set(own)
-        assert set(referred) <= set(own), plot.title
+        assert set(referred) <= set(own)
         ids |= set(own)
 
 
@@ -102,5 +191,5 @@ def test_the_csv_has_a_line_a_metric_with_labels_and_samples(measured: Cell) -> 
     rows = list(csv.DictReader(io.StringIO(metrics_csv(measured))))
     assert len(rows) == len(METRICS)
     itl = next(row for row in rows if row["metric"] == "itl")
-    assert (itl["path"], itl["statistic"], itl["samples"]) == ("appliance", "all", "0.01 0.011 0.2")
+    assert (itl["path"], itl["clients"], itl["samples"]) == ("appliance", "4", "0.01 0.011 0.2")
     assert base64.b64decode(csv_link(measured).partition(",")[2]).decode() == metrics_csv(measured)

@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 from sample import CELL, MATRIX, RESULTS
 
+from harness.results.machine_label import machines_of
+from harness.results.measured_text import measured_lines
 from harness.results.model import CellTimings
 from harness.results.publish import publish, render
 from harness.results.report import boot_segments, report_html, slowest
@@ -18,7 +20,6 @@ from harness.results.summary import (
     suite_rows,
     summary_markdown,
     summary_table,
-    throughput_lines,
 )
 
 
@@ -79,7 +80,10 @@ def test_what_people_look_for_is_there() -> None:
         "AMD EPYC 9B14",
         "a wrong password is refused on every route [GET /v1/models]",
         "node is not installed on this host",
-        "1.85 tok/s (1.79 to 1.9)",
+        ">1.85 tok/s<",
+        ">1.79 to 1.9<",
+        ">210 ms<",
+        ">200 to 400<",
         "power-on to SSH 21.4 s",
         'href="cells/ci-selfsigned/console.log"',
         "prefers-color-scheme: dark",
@@ -154,9 +158,18 @@ def test_each_suite_is_counted_in_each_of_its_cells() -> None:
 
 def test_a_container_is_called_one_and_says_what_counts() -> None:
     for text in (report_html(MATRIX), summary_markdown(MATRIX)):
-        assert "container" in text
+        assert "container, not VM" in text
         assert "the verdict that counts for conformance is QEMU" in text
     assert "container" not in summary_markdown(RESULTS)
+
+
+def test_the_header_names_the_machines_that_the_cells_ran_in() -> None:
+    assert machines_of(RESULTS) == "qemu, tcg"
+    assert machines_of(MATRIX) == "qemu, tcg; container, not VM"
+    assert machines_of(dataclasses.replace(RESULTS, cells=())) == "qemu, tcg"
+    only = dataclasses.replace(RESULTS, cells=(MATRIX.cells[3],))
+    assert "- Machine: container, not VM (" in summary_markdown(only)
+    assert "<dt>machine</dt><dd>container, not VM" in report_html(only)
 
 
 def test_a_page_of_the_whole_matrix_is_whole() -> None:
@@ -181,7 +194,7 @@ def test_the_table_fits_80_columns() -> None:
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80
     for wanted in ("ci-lifecycle-vm", "container", "INCONCLUSIVE", "  letsencrypt", "2 min 41 s"):
         assert wanted in printed
-    assert throughput_lines(RESULTS) == ["ci-selfsigned: decode 1.85 tok/s (1.79 to 1.9) (qemu, tcg)"]
+    assert measured_lines(CELL) == [("ci-selfsigned: decode 1.85 tok/s (1.79 to 1.9) (qemu, tcg)", "")]
 
 
 def test_publishing_and_drawing_again(tmp_path: Path) -> None:

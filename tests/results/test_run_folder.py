@@ -1,12 +1,19 @@
 """Run folders and the link to the newest."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.results.folder import files_of, new_run_folder, point_latest_at, reports_root
+from harness.results.folder import (
+    files_of,
+    kept_unless_interrupted,
+    new_run_folder,
+    point_latest_at,
+    reports_root,
+)
 
 NOW = datetime(2026, 1, 31, 9, 45, tzinfo=UTC)
 
@@ -54,3 +61,12 @@ def test_files_are_listed_without_empty_ones_and_links(tmp_path: Path) -> None:
     (cell / "link").symlink_to("console.log")
     assert files_of(cell, tmp_path) == ("cells/ci/console.log", "cells/ci/nginx/error.log")
     assert files_of(tmp_path / "nothing", tmp_path) == ()
+
+
+def test_an_interrupted_measurement_leaves_no_folder_and_a_failed_one_does(tmp_path: Path) -> None:
+    for error, left in ((KeyboardInterrupt, False), (HarnessError, True)):
+        folder = new_run_folder(tmp_path)
+        with suppress(error), kept_unless_interrupted(folder) as lent:
+            (lent / "log").write_text("half")
+            raise error("x")
+        assert folder.exists() == left

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.memory_for_programs import programs_kib
 from harness.profiles import Profile, find_profile
 from harness.sizing.appliance_rules import APPLIANCE, Appliance, ask_appliance
 from harness.sizing.gguf_header import header_of
-from harness.sizing.memory import carried, fits, guest_kib, largest_context, model_kib, token_bytes
+from harness.sizing.memory import carried, fits, largest_context, model_kib, token_bytes
 from harness.sizing.room import disk_need, memory_need, refuse_without_room
 from harness.sizing.shapes import ModelShape, find_model
 
@@ -86,7 +87,7 @@ def judged_by_the_appliance(cases: list[tuple[int, int, int, int]]) -> list[str]
 def test_the_appliance_accepts_the_largest_context_and_none_beyond(appliance: Appliance) -> None:
     cases, ours = [], []
     for shape in (replace(DEVSTRAL, context=10**7), replace(SMALL, context=10**7)):
-        for machine in (guest_kib(2 * 1024), guest_kib(20 * 1024), 33_000_001):
+        for machine in (programs_kib(2 * 1024), programs_kib(20 * 1024), 33_000_001):
             most = largest_context(shape, "f16", machine, appliance.reserves)
             for tokens in (512, most, most + 256):
                 if tokens > 0:
@@ -100,7 +101,7 @@ def test_the_appliance_accepts_the_largest_context_and_none_beyond(appliance: Ap
 
 
 def test_no_context_is_larger_than_what_the_model_was_trained_for(appliance: Appliance) -> None:
-    assert largest_context(SMALL, "f16", guest_kib(64 * 1024), appliance.reserves) == SMALL.context
+    assert largest_context(SMALL, "f16", programs_kib(64 * 1024), appliance.reserves) == SMALL.context
 
 
 def test_a_model_that_does_not_fit_has_no_context(appliance: Appliance) -> None:

@@ -19,7 +19,7 @@ from harness.image.artifacts import load_artifacts
 from harness.image.engine import engine_key
 from harness.locations import REPOSITORY, cache_root
 from harness.results.model import Results, read_results
-from harness.sizing import measuring, size_host
+from harness.sizing import gguf_writer, measuring, size_host
 from harness.sizing.gguf_writer import synthetic_model
 from harness.sizing.llama_bench import Question, time_model
 from harness.sizing.shapes import ModelShape
@@ -150,6 +150,20 @@ def test_an_engine_that_fails_is_one_line_and_leaves_nothing(
     assert bench.run() == 2
     assert complaint in capsys.readouterr().err
     assert bench.left == []
+
+
+@pytest.mark.parametrize("place", ["write_model", "measure"])
+def test_an_interrupted_run_leaves_nothing(
+    bench: Bench, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gguf_writer if place == "write_model" else size_host, place, interrupted)
+    assert bench.run() == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert bench.left == []
+    assert list((bench.folder / "reports").iterdir()) == []
 
 
 def test_without_room_nothing_is_written(
