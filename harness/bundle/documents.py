@@ -17,8 +17,9 @@ from harness.gate.table import answer_markdown
 from harness.locations import REPOSITORY
 from harness.parameters import render_markdown_table
 from harness.profiles import load_profiles
+from harness.results.machine_label import machine_label
 from harness.results.model import Cell, Metric
-from harness.results.summary import machine_label, metric_value
+from harness.results.quantity import with_interval
 
 CHANGELOG = REPOSITORY / "CHANGELOG.md"
 UNRELEASED = "Unreleased"
@@ -119,7 +120,7 @@ def _metric_table(shown: Sequence[tuple[Run, Cell, Metric]]) -> Iterator[str]:
         target = "" if metric.target is None else f"{metric.target:g} {metric.unit}"
         verdict = "" if metric.target is None else metric.verdict or ""
         cells = (
-            metric.title, metric_value(metric), str(metric.n or ""), target, verdict, cell.profile,
+            metric.title, with_interval(metric), str(metric.n or ""), target, verdict, cell.profile,
             machine_label(cell), run.results.started,
         )  # fmt: skip
         yield "| " + " | ".join(" ".join(one.split()).replace("|", "\\|") for one in cells) + " |"

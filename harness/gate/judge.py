@@ -12,8 +12,8 @@ from harness.gate.rules import MEASURED, CellRule, FlavorRules, MetricRule
 from harness.gate.subject import Subject
 from harness.image.build import UNKNOWN
 from harness.results.model import Cell, Metric, SuiteCounts, Verdict
+from harness.results.quantity import with_interval
 from harness.results.rerun import make_command
-from harness.results.summary import metric_value
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,14 @@ def _is_meant(rule: MetricRule, metric: Metric) -> bool:
 
 
 def _judge_values(rule: MetricRule, metrics: Sequence[Metric], found: Counted) -> Row:
-    told = ", ".join(metric_value(metric) for metric in metrics)
+    told = ", ".join(with_interval(metric) for metric in metrics)
     refused = [metric for metric in metrics if _verdict_of(metric) not in rule.verdicts]
     run, place = found.run.results.started, f"{found.cell.machine}/{found.cell.accelerator}"
     if not refused:
         return Row(rule.title, "PASS", told, run, place)
     verdict: Verdict = "FAIL" if any(metric.verdict == "FAIL" for metric in refused) else "INCONCLUSIVE"
     why = "; ".join(
-        f"{metric_value(metric)} is {_verdict_of(metric)}{f' ({metric.reason})' if metric.reason else ''}"
+        f"{with_interval(metric)} is {_verdict_of(metric)}{f' ({metric.reason})' if metric.reason else ''}"
         for metric in refused
     )
     return Row(rule.title, verdict, f"{why}; accepted: {', '.join(rule.verdicts)}", run, place)

@@ -160,18 +160,6 @@ def test_a_wrong_request_is_one_line_before_any_work(
     assert not (tmp_path / "reports").exists()
 
 
-def test_the_command_of_a_run_names_only_what_was_asked_for() -> None:
-    assert run_command(TestImageRequest()) == "make test-image"
-    request = TestImageRequest(machine="nspawn", profiles=("ci", "minimum"), selection="auth and post")
-    assert (
-        run_command(request) == "make test-image PROFILES='ci minimum' MACHINE=nspawn TESTS='auth and post'"
-    )
-    request = TestImageRequest(tls_modes=("custom",), suites=("conformance",), cells=("ci-custom",), jobs=2)
-    assert run_command(request) == (
-        "make test-image TLS_MODES=custom SUITES=conformance CELLS=ci-custom JOBS=2"
-    )
-
-
 @pytest.mark.parametrize(
     ("target", "for_slm_alone"),
     [
