@@ -177,7 +177,13 @@ def assert_origins(judgement: Judgement, origins: str) -> None:
 
 def assert_auth_map(context: Context, auth: str) -> None:
     lines = auth.splitlines()
-    assert len(lines) == 6, auth
+    assert len(lines) == 11, auth
+    assert lines[7:] == [
+        "map $slm_authorized $slm_engine_authorization {",
+        '    default "";',
+        '    1 "";',
+        "}",
+    ], auth
     password = context.get("ONEAPP_SLM_ADMIN_PASSWORD", b"").decode()
     patterns = [
         re.fullmatch(r'    "~\^\(\?i:(Basic|Bearer)\) \+([A-Za-z0-9._~/=\[\]+-]+)\$" 1;', line)

@@ -11,8 +11,9 @@ from gguf_file import CODING_MODEL_BYTES
 
 from harness.image.artifacts import load_artifacts
 from harness.image.flavor import load_flavor
+from harness.memory_for_programs import programs_kib
 from harness.sizing.gguf_header import header_of
-from harness.sizing.memory import guest_kib, token_bytes
+from harness.sizing.memory import token_bytes
 from harness.sizing.shapes import find_model
 from harness.strict_yaml import read_yaml
 
@@ -33,7 +34,7 @@ def judge(guest: Guest, row: dict[str, Any]) -> str:
     with model.open("wb") as file:
         file.write(header_of(DEVSTRAL, DEVSTRAL.tensors()))
         file.truncate(CODING_MODEL_BYTES)
-    machine = guest_kib(row["gib"] * 1024)
+    machine = programs_kib(row["gib"] * 1024)
     guest.write("/proc/meminfo", f"MemTotal:       {machine} kB\n")
     given = {} if row["tokens"] == "default" else {"ONEAPP_SLM_CONTEXT_SIZE": str(row["tokens"])}
     script = (
