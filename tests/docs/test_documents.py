@@ -18,14 +18,18 @@ from harness.errors import HarnessError
 from harness.locations import REPOSITORY
 from harness.parameters import load_parameters, render_brief_table
 from harness.profiles import load_profiles, render_sizing_table
+from harness.strict_yaml import read_yaml
 
-DOCS = REPOSITORY / "docs"
+README, DOCS = REPOSITORY / "README.md", REPOSITORY / "docs"
 CLIENTS, THREATS = DOCS / "clients.md", DOCS / "threat-model.md"
 NAMED = {path.relative_to(REPOSITORY).as_posix(): path for path in documents()}
 
 each_document = pytest.mark.parametrize("name", NAMED)
 
 MAKE = re.compile(r"\bmake ((?:[a-z][a-z0-9-]*)(?:[ \t]+[A-Z_]+=\S*)*)")
+LARGEST_PICTURE = 150_000
+"""Bytes: everybody who clones the project gets them."""
+
 CHECK = re.compile(r"`((?:suites|tests)/[\w/]+\.py)(?:::(\w+))?`")
 
 
@@ -92,7 +96,7 @@ def test_every_check_that_is_named_is_there(name: str) -> None:
 
 
 def test_every_document_can_be_found_from_the_readme() -> None:
-    reached, waiting = set[Path](), [REPOSITORY / "README.md"]
+    reached, waiting = set[Path](), [README]
     while waiting:
         path = waiting.pop()
         if path in reached or path.suffix != ".md" or not path.exists():
@@ -164,6 +168,33 @@ def test_the_sizing_table_says_what_the_profiles_promise() -> None:
 def test_the_brief_table_has_every_parameter() -> None:
     rows = render_brief_table(load_parameters()).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [one.name for one in load_parameters()]
+
+
+def contexts_in(text: str) -> set[tuple[int, int]]:
+    """GiB and tokens of the table that begins with `| memory |`."""
+    return {
+        (int(gib), int(tokens)) for gib, tokens in re.findall(r"^\| (\d+) GiB \| (\d+)", text, re.MULTILINE)
+    }
+
+
+def test_the_readme_promises_the_contexts_that_the_appliance_is_held_to() -> None:
+    """tests/appliance/sizing_table.yaml: each of its rows is asked of the appliance itself."""
+    default = next(one.default for one in load_parameters() if one.label == "context_size")
+    rows = read_yaml(REPOSITORY / "tests/appliance/sizing_table.yaml")["promised"]
+    asked = [
+        (row["gib"], int(default if row["tokens"] == "default" else row["tokens"]))
+        for row in rows
+        if row["kv"] == "f16"
+    ]
+    most = {gib: max(tokens for size, tokens in asked if size == gib) for gib, _ in asked}
+    assert contexts_in(text_of(README)) == set(most.items())
+
+
+@each_document
+def test_every_picture_is_small(name: str) -> None:
+    for target in links(text_of(NAMED[name])):
+        if target.endswith((".webp", ".png", ".svg", ".jpg", ".gif")):
+            assert (NAMED[name].parent / target).stat().st_size <= LARGEST_PICTURE, target
 
 
 TABLE = "a\n<!-- one: begin (generated) -->\nold\n<!-- one: end -->\nb\n"
