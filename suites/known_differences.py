@@ -23,16 +23,20 @@ SOURCE = SUITES / "known_differences.yaml"
 DOCUMENT = REPOSITORY / "docs" / "engines.md"
 ENGINES = REPOSITORY / "appliance" / "engines"
 
+KNOWN_BY = ("run", "source")
+
 _CHECK = re.compile(r"(?P<file>[a-z_]+/test_[a-z0-9_]+\.py)::(?P<function>test_\w+)(?P<parameters>\[.+\])?")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One entry of the file; `model` is "" for every model, `fixed` is "" where nobody has fixed it yet."""
+    """One entry of the file. `known_by` is "run" for what a run has shown, "source" for what was only read;
+    `model` is "" for every model, `fixed` is "" where nobody has fixed it yet."""
 
     engine: str
     checks: tuple[str, ...]
     why: str
+    known_by: str = "run"
     model: str = ""
     fixed: str = ""
 
@@ -61,7 +65,10 @@ def load_differences(path: Path = SOURCE) -> tuple[Difference, ...]:
 
 
 def _difference(reader: Reader, entry: object, where: str) -> Difference:
-    fields = reader.mapping(entry, where, required={"engine", "checks", "why"}, optional={"model", "fixed"})
+    required = {"engine", "checks", "why", "known_by"}
+    fields = reader.mapping(entry, where, required=required, optional={"model", "fixed"})
+    if fields["known_by"] not in KNOWN_BY:
+        reader.fail(f"{where}, known_by", f"must be {' or '.join(KNOWN_BY)}, not {fields['known_by']!r}")
     checks = fields["checks"]
     if not isinstance(checks, list) or not checks:
         reader.fail(f"{where}, checks", "must be a list of node ids, with one at least")
@@ -74,6 +81,7 @@ def _difference(reader: Reader, entry: object, where: str) -> Difference:
         engine=_text(reader, fields, "engine", where),
         checks=tuple(checks),
         why=why,
+        known_by=fields["known_by"],
         model=_text(reader, fields, "model", where) if "model" in fields else "",
         fixed=_text(reader, fields, "fixed", where) if "fixed" in fields else "",
     )
@@ -120,12 +128,13 @@ def without_a_check(differences: Iterable[Difference], checks: Iterable[str]) ->
 
 def render_table(engine: str, differences: Iterable[Difference]) -> str:
     """An engine's differences as a table of GitHub Markdown, with the checks that are expected to fail."""
-    rows = ["| What it does | Fixed in | Checks that are expected to fail |", "|---|---|---|"]
+    rows = ["| What it does | Known by | Fixed in | Checks that are expected to fail |", "|---|---|---|---|"]
     for one in differences:
         if one.engine == engine:
             checks = "<br>".join(_title(check) for check in one.checks)
             why = f"{one.why} (with {one.model})" if one.model else one.why
-            rows.append("| " + " | ".join(_cell(cell) for cell in (why, one.fixed or "-", checks)) + " |")
+            cells = (why, one.known_by, one.fixed or "-", checks)
+            rows.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
 

@@ -4,7 +4,7 @@
 const OVERFLOW = /exceeds? the available context size/;
 
 // Who called whom, before the words that tell what was wrong.
-const CALLS = /^(rpc error: code = [A-Za-z]+ desc = )+/;
+const CALLS = /^(rpc error: code = [A-Za-z]+ desc = |code=[0-9]+, message=)+/;
 
 const CODES = {400: 'bad_request', 404: 'not_found', 422: 'unprocessable', 500: 'engine_error', 503: 'engine_unavailable'};
 

@@ -56,7 +56,8 @@ one() {
 }
 engine=$(systemctl show slm-engine.service --property=MainPID --value)
 nginx=$(systemctl show nginx.service --property=MainPID --value)
-one engine "$engine"
+# what computes may be a process of its own that the engine has started
+for process in $engine $(pgrep --parent "$engine"); do one engine "$process"; done
 one nginx-master "$nginx"
 for worker in $(cat "/proc/$nginx/task/$nginx/children"); do one nginx-worker "$worker"; done
 """

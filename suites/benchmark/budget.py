@@ -17,15 +17,19 @@ PATIENCE_S = 5.0
 """The longer probe is left out where the shorter one takes more: a large model, to which attention is
 little."""
 
+NO_BENCH = "what is compared with the engine's own benchmark: it brings none"
+SILENT_CACHE = "agents' sessions: the engine doesn't tell what it took from its cache"
+
 
 @dataclass(frozen=True)
 class Budget:
-    """Lengths of prompts that are measured, the context of an agent's session (0: none), and a sentence for
-    each thing that is left out."""
+    """Lengths of prompts that are measured, the context of an agent's session (0: none), whether the engine
+    has a benchmark of its own to compare with, and a sentence for each thing that is left out."""
 
     prompt_tokens: tuple[int, ...]
     session_tokens: int
     left_out: tuple[str, ...]
+    own_bench: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,12 @@ class Pace:
         return tokens * (self.token_s + self.slower_s * tokens)
 
 
-def fit_budget(plan: BenchPlan, context_size: int, way: Way, prompts: Prompts) -> Budget:
+def fit_budget(
+    plan: BenchPlan, context_size: int, way: Way, prompts: Prompts, *, own_bench: bool = True
+) -> Budget:
     """The plan's prompts without those that the context or the time has no room for; the shortest always
-    stays. Raises HarnessError when the engine doesn't answer."""
+    stays. Without what the engine doesn't tell or bring, too: `own_bench` says whether it brings a benchmark.
+    Raises HarnessError when the engine doesn't answer."""
     short, long = PROBE_TOKENS
     # The quickest: what else the host does for a moment says nothing about the time that all rounds take.
     timing = min((_probe(plan, way, prompts, short) for _ in range(TRIES)), key=lambda one: one.e2e_s)
@@ -52,7 +59,19 @@ def fit_budget(plan: BenchPlan, context_size: int, way: Way, prompts: Prompts) -
     if timing.ttft_s < PATIENCE_S and long + 2 * plan.answer_tokens <= context_size:
         longer_s = min(_probe(plan, way, prompts, long).ttft_s for _ in range(TRIES)) / long
         slower_s = max(0.0, (longer_s - token_s) / (long - short))
-    return choose(plan, context_size, Pace(token_s, slower_s, timing.e2e_s - timing.ttft_s))
+    found = choose(plan, context_size, Pace(token_s, slower_s, timing.e2e_s - timing.ttft_s))
+    return without_what_lacks(found, tells_cache=timing.cached_tokens is not None, own_bench=own_bench)
+
+
+def without_what_lacks(budget: Budget, *, tells_cache: bool, own_bench: bool) -> Budget:
+    """The budget of an engine that may not tell what came from its cache, and may bring no benchmark."""
+    left_out = budget.left_out
+    if budget.session_tokens and not tells_cache:
+        left_out += (SILENT_CACHE,)
+    if not own_bench:
+        left_out += (NO_BENCH,)
+    session_tokens = budget.session_tokens if tells_cache else 0
+    return Budget(budget.prompt_tokens, session_tokens, left_out, own_bench)
 
 
 def _probe(plan: BenchPlan, way: Way, prompts: Prompts, tokens: int) -> Timing:

@@ -36,7 +36,7 @@ from suites.benchmark.requests import (
     session_point,
     small_point,
 )
-from suites.conformance.engine_loopback import WITH_ENGINE
+from suites.conformance.engine_loopback import WITH_ENGINE, engine_can
 from suites.conformance.guest_facts import output
 
 APPLIANCE, ENGINE = "appliance", "engine"
@@ -98,11 +98,18 @@ def context_size(report: Mapping[str, Mapping[str, str]]) -> int:
 
 
 @pytest.fixture(scope="session")
+def own_bench(machine: Machine) -> bool:
+    """Whether the engine brings a benchmark."""
+    return engine_can(machine, "bench")
+
+
+@pytest.fixture(scope="session")
 def measured(
     machine: Machine,
     ways: tuple[Way, Way],
     plan: BenchPlan,
     context_size: int,
+    own_bench: bool,
     record_conditions: Callable[[Mapping[str, object]], None],
 ) -> Measured:
     """All points that are compared with each other, in rounds; the longest part of a benchmark."""
@@ -110,7 +117,7 @@ def measured(
     prompts = Prompts(
         calibrate(count_by(direct.target, model=direct.model, timeout_s=600), seed=plan.seed), plan.seed
     )
-    budget = fit_budget(plan, context_size, direct, prompts)
+    budget = fit_budget(plan, context_size, direct, prompts, own_bench=own_bench)
     with measured_window() as window:
         campaign = run_rounds(
             _points(machine, through, direct, prompts, plan, budget),
@@ -126,7 +133,7 @@ def measured(
 def _points(
     machine: Machine, through: Way, direct: Way, prompts: Prompts, plan: BenchPlan, budget: Budget
 ) -> list[Point]:
-    bench, both = plan.llama_bench, (through, direct)
+    both = (through, direct)
     small = cold_prompt(prompts.calibration, 24, index=0, seed=plan.seed + 1)
     test = EngineTest("decode", plan.plain_tokens, depth=24)
 
@@ -147,19 +154,26 @@ def _points(
         small_point(both, small, plan.small_pairs),
         decode_pairs_point(
             both,
-            lambda: bench_speed(machine, test),
+            (lambda: bench_speed(machine, test)) if budget.own_bench else None,
             small,
             InTurn(plan.decode_pairs_s, plan.decode_pairs, plan.decode_pair_tokens, plan.plain_tokens),
         ),
-        *(
-            bench_point(machine, EngineTest("decode", bench["decode_tokens"], depth=depth))
-            for depth in bench["depths"]
-            if depth <= max(budget.prompt_tokens)
-        ),
-        bench_point(machine, EngineTest("prefill", bench["prefill_tokens"])),
+        *(bench_point(machine, one) for one in _bench_tests(plan, budget)),
         *([session_point(through, plan.sessions["turns"], budget.session_tokens, plan.seed)]
           if budget.session_tokens else []),
     ]  # fmt: skip
+
+
+def _bench_tests(plan: BenchPlan, budget: Budget) -> list[EngineTest]:
+    """What the engine's own benchmark measures in each round."""
+    if not budget.own_bench:
+        return []
+    bench = plan.llama_bench
+    depths = [depth for depth in bench["depths"] if depth <= max(budget.prompt_tokens)]
+    return [
+        *(EngineTest("decode", bench["decode_tokens"], depth=depth) for depth in depths),
+        EngineTest("prefill", bench["prefill_tokens"]),
+    ]
 
 
 @pytest.fixture(scope="session")

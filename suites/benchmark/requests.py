@@ -150,17 +150,18 @@ class InTurn:
 
 def decode_pairs_point(
     ways: tuple[Way, Way],
-    bench: Callable[[], float | Failure],
+    bench: Callable[[], float | Failure] | None,
     prompt: Prompt,
     plan: InTurn,
 ) -> Point:
     """Answers to a prompt that the cache knows, for the ratios: where a token takes milliseconds, single
-    answers differ by more than what is to be told, so there are many, as near to each other as can be."""
+    answers differ by more than what is to be told, so there are many, as near to each other as can be.
+    Without a `bench` there is nothing to compare plain answers with, so there are none."""
 
     def run(number: int) -> Iterable[Value | Failure]:
         direct = ways[1]
         clients: dict[str, list[float]] = {way.path: [] for way in ways}
-        plain: dict[str, list[float]] = {direct.path: [], "llama-bench": []}
+        plain: dict[str, list[float]] = {direct.path: [], "llama-bench": []} if bench else {}
         for cycle in _cycles(plan.seconds if number >= 0 else 0):
             for pair in range(plan.pairs):
                 for way in ways if pair % 2 else reversed(ways):
@@ -173,7 +174,10 @@ def decode_pairs_point(
                         return
                     clients[way.path].append(timing.decode_tok_s)
             for path in plain if cycle % 2 else reversed(plain):
-                speed = bench() if path not in clients else direct.plain_speed(prompt, plan.plain_tokens)
+                if bench is not None and path not in clients:
+                    speed = bench()
+                else:
+                    speed = direct.plain_speed(prompt, plan.plain_tokens)
                 if isinstance(speed, Failure):
                     yield speed
                     return

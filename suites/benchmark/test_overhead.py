@@ -1,10 +1,11 @@
-"""What Nginx, TLS and llama-server's own HTTP cost beside the computing."""
+"""What Nginx, TLS and the engine's own HTTP cost beside the computing."""
 
 from __future__ import annotations
 
 import pytest
 
 from harness.bench.statistics import PAIRED_FORMULA, UNPAIRED_FORMULA, ratio_interval
+from suites.benchmark.budget import NO_BENCH
 from suites.benchmark.conftest import APPLIANCE, ENGINE, Measured
 from suites.benchmark.plan import BenchPlan
 from suites.benchmark.recording import Recorder
@@ -42,6 +43,8 @@ def test_decoding_is_as_fast_as_by(
 ) -> None:
     """The same prompt, in turn; llama-bench against the engine's own clock and answers that aren't streamed:
     see harness/bench/plain_answer.py."""
+    if below == "llama-bench" and not measured.budget.own_bench:
+        pytest.skip(f"left out: {NO_BENCH}")
     one, other = (measured.campaign.all_values(name, path=path, clock=clock) for path in (above, below))
     interval = ratio_interval(one, other, paired=True, seed=plan.seed)
     judged = ratios.interval(
@@ -56,6 +59,8 @@ def test_reading_prompts_is_compared_with_llama_bench(
     measured: Measured, ratios: Recorder, plan: BenchPlan
 ) -> None:
     size = plan.llama_bench["prefill_tokens"]
+    if not measured.budget.own_bench:
+        pytest.skip(f"left out: {NO_BENCH}")
     if size not in measured.budget.prompt_tokens:
         pytest.skip("; ".join(measured.budget.left_out))
     labels = {"path": ENGINE, "prompt_tokens": size, "state": "cold", "clients": 1, "clock": "server"}

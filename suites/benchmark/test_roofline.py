@@ -16,9 +16,11 @@ from harness.bench.roofline import DecodePoint, bottleneck, ceiling, mean_depth,
 from harness.bench.statistics import median_interval
 from harness.machine.protocol import Machine
 from harness.profiles import load_profiles
+from suites.benchmark.budget import NO_BENCH
 from suites.benchmark.conftest import Measured
 from suites.benchmark.plan import BenchPlan
 from suites.benchmark.recording import MEASURED_ONLY, Recorder
+from suites.conformance.engine_loopback import engine_settings
 
 PROBES = 3
 """Times the bandwidth is measured, between the decodes: what neighbours leave of it changes."""
@@ -42,7 +44,9 @@ class Roof:
 
 
 @pytest.fixture(scope="module")
-def roof(machine: Machine, plan: BenchPlan) -> Roof:
+def roof(machine: Machine, plan: BenchPlan, own_bench: bool) -> Roof:
+    if not own_bench:
+        pytest.skip(f"left out: {NO_BENCH}")
     facts = model_facts(read_guest_header(machine, model_file(machine)), "the image's model")
     counts = thread_steps(int(machine.run("nproc").stdout))
     tokens = plan.llama_bench["decode_tokens"]
@@ -60,9 +64,7 @@ def roof(machine: Machine, plan: BenchPlan) -> Roof:
 
 def model_file(machine: Machine) -> str:
     """Where the guest has its model."""
-    told = machine.run("sed -n 's/^LLAMA_ARG_MODEL=//p' /etc/slm-copilot/engine.env").stdout.strip()
-    assert told, "the guest doesn't say where its model is"
-    return told
+    return engine_settings(machine)["model"]
 
 
 def test_no_decode_beats_the_ceiling(roof: Roof, record_conditions: Callable[[dict[str, str]], None]) -> None:

@@ -12,6 +12,7 @@ from harness.bench.engine_bench import EngineTest
 from harness.bench.statistics import PAIRED_FORMULA, median, ratio_interval
 from harness.machine.protocol import Machine
 from harness.terminal import say
+from suites.benchmark.budget import NO_BENCH
 from suites.benchmark.campaign import Campaign, Point, run_rounds
 from suites.benchmark.engine_tests import bench_point
 from suites.benchmark.plan import BenchPlan
@@ -37,7 +38,9 @@ def thread_counts(cpus: int) -> set[int]:
 
 
 @pytest.fixture(scope="module")
-def threads(machine: Machine) -> Threads:
+def threads(machine: Machine, own_bench: bool) -> Threads:
+    if not own_bench:
+        pytest.skip(f"left out: {NO_BENCH}")
     environment = dict(
         line.split("=", 1) for line in machine.run("cat /etc/slm-copilot/engine.env").stdout.splitlines()
     )

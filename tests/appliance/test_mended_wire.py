@@ -391,6 +391,13 @@ def localai_error(status: int, message: str) -> bytes:
     ("status", "message", "said", "kind", "code"),
     [
         (400, "failed parsing request body", None, "invalid_request_error", "bad_request"),
+        (
+            400,
+            "code=400, message=failed: code=400",
+            "failed: code=400",
+            "invalid_request_error",
+            "bad_request",
+        ),
         (500, "rpc error: code = Unknown desc = x", "x", "server_error", "engine_error"),
         (
             500,

@@ -6,10 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_engine import Timetable, running_engine
 
+from harness.bench.prompts import Prompt
 from harness.errors import HarnessError
-from suites.benchmark.budget import Budget, Pace, choose
+from suites.benchmark.budget import NO_BENCH, SILENT_CACHE, Budget, Pace, choose, without_what_lacks
+from suites.benchmark.campaign import Value
 from suites.benchmark.plan import FILE, Bound, load_plan
+from suites.benchmark.requests import InTurn, Way, decode_pairs_point
 
 QUICK = Pace(token_s=0.003, slower_s=6e-7, answer_s=0.6)
 """SmolLM2-135M on two cores."""
@@ -52,6 +56,30 @@ def test_sessions_that_the_context_has_no_room_for_are_left_out() -> None:
     budget = chosen(QUICK, context=2048)
     assert budget.session_tokens == 0
     assert "agents' sessions of 2560 tokens: the context has 2048" in budget.left_out
+
+
+def test_what_an_engine_does_not_tell_or_bring_is_left_out_with_a_reason() -> None:
+    whole = chosen(QUICK)
+    assert without_what_lacks(whole, tells_cache=True, own_bench=True) == whole
+    lacking = without_what_lacks(whole, tells_cache=False, own_bench=False)
+    assert (lacking.session_tokens, lacking.own_bench) == (0, False)
+    assert lacking.left_out == (*whole.left_out, SILENT_CACHE, NO_BENCH)
+    hasty = chosen(QUICK, budget_s=330)
+    assert without_what_lacks(hasty, tells_cache=False, own_bench=True) == hasty  # left out already
+
+
+def test_without_a_benchmark_of_its_own_none_is_asked_for() -> None:
+    """Nor are the answers that would be compared with it."""
+    with running_engine(Timetable(ttft_s=0.001, itl_s=0.001, events=4)) as engine:
+        ways = (Way("appliance", engine.target(), "small"), Way("engine", engine.target(), "small"))
+        prompt = Prompt(({"role": "user", "content": "say it"},))
+        point = decode_pairs_point(ways, None, prompt, InTurn(seconds=0, pairs=1, tokens=4, plain_tokens=4))
+        values = list(point.run(0))
+    assert [(one.name, one.labels["path"]) for one in values if isinstance(one, Value)] == [
+        ("paired_decode_speed", "appliance"),
+        ("paired_decode_speed", "engine"),
+    ]
+    assert len(values) == 2, values
 
 
 @pytest.mark.parametrize(
