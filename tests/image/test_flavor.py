@@ -8,10 +8,13 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
+from harness.gate.rules import load_rules
 from harness.image.artifacts import load_artifacts
 from harness.image.base_definition import load_base
 from harness.image.build_guest import load_settings
 from harness.image.flavor import Flavor, known_flavors, load_flavor
+from harness.locations import MIB
+from harness.profiles import load_profiles
 
 GOOD = {
     "bases": ["debian-12", "debian-13"],
@@ -45,6 +48,22 @@ def test_every_flavor_of_the_project_has_all_its_parts(name: str) -> None:
     assert flavor.model_artifact in {one.name for one in artifacts.for_flavor(name)}
     assert load_base(flavor.base).packages
     assert load_settings(flavor).build_memory_mib >= 512
+
+
+@pytest.mark.parametrize("name", known_flavors())
+def test_every_profile_that_the_gate_asks_for_holds_the_flavors_disk(name: str) -> None:
+    """A disk can't be made smaller than its image: such a cell could never be run, nor such a VM be made."""
+    settings, profiles = load_settings(load_flavor(name)), load_profiles()
+    smallest = min(profiles[rule.profile].disk_gib for rule in load_rules()[name].cells)
+    assert settings.disk_size_mib <= smallest * 1024
+    # The harness makes disks of whole GiB, Packer's plugin of MiB: both have to make the same.
+    assert settings.disk_size_mib % 1024 == 0
+
+
+def test_the_products_disk_has_the_promised_size_and_is_compressed() -> None:
+    settings = load_settings(load_flavor("release"))
+    assert 40e9 <= settings.disk_size_mib * MIB <= 50e9
+    assert settings.compress
 
 
 def test_another_base_of_the_flavor_can_be_named(tmp_path: Path) -> None:
