@@ -289,7 +289,8 @@ def _judged_image(command: argparse.ArgumentParser) -> None:
         type=_paths,
         default=(),
         metavar="PATHS",
-        help="results.json files or folders of runs, by blanks (default: all runs in the folder of reports)",
+        help="results.json files, folders of a run, or folders of runs, by blanks (default: the folder of "
+        "reports)",
     )
     command.add_argument(
         "--rules", type=_optional_path, metavar="YAML", help="what is required (default: gate.yaml)"
@@ -387,9 +388,12 @@ def _optional_path(text: str) -> Path | None:
 
 
 def _paths(text: str) -> tuple[Path, ...]:
+    """Paths by blanks, quoted as for a shell; one with blanks in it that is there needs no quotes."""
     try:
+        if len(text.split()) > 1 and Path(text).expanduser().exists():
+            return (Path(text).expanduser().absolute(),)
         return tuple(Path(word).expanduser().absolute() for word in shlex.split(text))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.gate.contradiction import contradiction
 from harness.gate.rules import FlavorRules
 from harness.gate.subject import Subject
 from harness.results.model import Results, read_results
 from harness.results.publish import RESULTS_FILE
 from harness.results.seal import broken_seal
-from harness.results.verdict import count, count_suites
 
 CLOCK_SLACK = timedelta(minutes=10)
 """How far in the future a run may have started: two hosts' clocks differ."""
@@ -21,11 +21,13 @@ CLOCK_SLACK = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Run:
-    """One run's results and where they are; `doubt` says why nothing in it counts, "" when it does."""
+    """One run's results and where they are; `doubt` says why nothing in it counts, "" when it does. `untold`:
+    it isn't what was once written, so nobody knows what it showed. It may have been a failure."""
 
     path: Path
     results: Results
     doubt: str = ""
+    untold: bool = False
 
     @property
     def started(self) -> datetime:
@@ -33,11 +35,17 @@ class Run:
         return datetime.strptime(self.results.started, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
-def find_runs(root: Path, sha256: str) -> tuple[Path, ...]:
-    """The results.json of every run below `root` that says it judged the image of this sha256; each once,
-    however many links lead to it. What can't be read as results is left out: it is another harness's."""
-    found = {path.resolve() for path in root.glob(f"*/{RESULTS_FILE}")}
-    return tuple(path for path in sorted(found) if _speaks_of(path, sha256))
+def runs_in(folder: Path) -> tuple[Path, ...]:
+    """The results.json of every run in a folder of runs, each once, however many links lead to it."""
+    return tuple(sorted({resolved(path) for path in folder.glob(f"*/{RESULTS_FILE}")}))
+
+
+def find_runs(folder: Path, sha256: str) -> tuple[Path, ...]:
+    """Those of a folder of runs that say they judged the image of this sha256.
+
+    Raises HarnessError for one that names the image and can't be read: it may tell of a failure.
+    """
+    return tuple(path for path in runs_in(folder) if _speaks_of(path, sha256))
 
 
 def _speaks_of(path: Path, sha256: str) -> bool:
@@ -45,9 +53,28 @@ def _speaks_of(path: Path, sha256: str) -> bool:
         # Reading results whole takes long; most runs in a folder are of other images.
         if sha256.encode() not in path.read_bytes():
             return False
-        return read_results(path).image.sha256 == sha256
-    except (HarnessError, OSError):
+    except OSError:
         return False
+    try:
+        return read_run(path).results.image.sha256 == sha256
+    except HarnessError as error:
+        raise HarnessError(
+            f"a run names this image and can't be read: {error.message}",
+            hint=f"move {path.parent} away; or name the runs that count: make gate RESULTS=...",
+        ) from None
+
+
+def read_run(path: Path) -> Run:
+    """A run as it tells of itself. Raises HarnessError for a file that is no results."""
+    try:
+        run = Run(path, read_results(path))
+    except RecursionError:
+        raise HarnessError(f"{path} is no results: it is nested too deep") from None
+    try:
+        _ = run.started
+    except ValueError:
+        raise HarnessError(f"{path} is no results: there is no time {run.results.started}") from None
+    return run
 
 
 def read_runs(
@@ -57,20 +84,51 @@ def read_runs(
 
     Raises HarnessError for a file that isn't results at all.
     """
-    runs = []
-    for path in dict.fromkeys(one.resolve() for one in paths):
-        run = Run(path, read_results(path))
-        runs.append(Run(path, run.results, _doubt(run, subject, rules, now)))
-    return tuple(sorted(runs, key=lambda one: (one.started, str(one.path))))
+    runs = [read_run(path) for path in dict.fromkeys(resolved(one) for one in paths)]
+    runs.sort(key=lambda one: (one.started, str(one.path)))
+    return tuple(_without_copies(_doubted(run, subject, rules, now) for run in runs))
 
 
-def _doubt(run: Run, subject: Subject, rules: FlavorRules, now: datetime) -> str:
-    results, image = run.results, subject.image
-    if results.image.sha256 != subject.sha256:
-        return f"judged another image ({results.image.sha256[:12] or 'none'}, not {subject.sha256[:12]})"
-    if seal := broken_seal(run.path, results):
-        return seal
-    said = results.image
+def resolved(path: Path) -> Path:
+    """The file that a path leads to. Raises HarnessError for links that lead in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        raise HarnessError(f"can't read {path}: its symbolic links lead in a circle") from None
+
+
+def _without_copies(runs: Iterable[Run]) -> Iterator[Run]:
+    """The same run in two folders is one run: what passed once must not count twice."""
+    first: dict[str, Path] = {}
+    for run in runs:
+        digest = run.results.seal.sha256 if run.results.seal else ""
+        if run.doubt or first.setdefault(digest, run.path) == run.path:
+            yield run
+        else:
+            yield replace(run, doubt=f"is a copy of {first[digest]}")
+
+
+def _doubted(run: Run, subject: Subject, rules: FlavorRules, now: datetime) -> Run:
+    if run.results.image.sha256 != subject.sha256:
+        judged = run.results.image.sha256[:12] or "none"
+        return replace(run, doubt=f"judged another image ({judged}, not {subject.sha256[:12]})")
+    if changed := _broken_seal(run) or contradiction(run.results):
+        return replace(run, doubt=changed, untold=True)
+    return replace(run, doubt=_foreign(run.results, subject) or _misdated(run, subject, rules, now))
+
+
+def _broken_seal(run: Run) -> str:
+    try:
+        return broken_seal(run.path, run.results)
+    except OSError as error:
+        return f"names files that can't be read: {error.strerror}"
+    except ValueError:
+        # A number beyond all bounds, half a character: no writer of ours makes them.
+        return "was changed after it was written: it holds what JSON can't say"
+
+
+def _foreign(results: Results, subject: Subject) -> str:
+    said, image = results.image, subject.image
     for what, theirs, ours in (
         ("flavor", said.flavor, image.flavor),
         ("base", said.base, image.base),
@@ -82,36 +140,23 @@ def _doubt(run: Run, subject: Subject, rules: FlavorRules, now: datetime) -> str
             return f"says {what} {theirs}, the image's own papers say {ours}"
     if set(said.unpinned) != set(image.unpinned):
         return "names other unpinned parts than the image's own papers"
-    if other := _other_flavor(results, image.flavor):
-        return other
-    if run.started > now + CLOCK_SLACK:
-        return f"starts in the future ({results.started})"
-    if subject.built is not None and run.started + CLOCK_SLACK < subject.built:
-        return f"started ({results.started}) before the image was built ({subject.built.isoformat()})"
-    if rules.clean_commit and (not results.commit or results.commit.endswith("-dirty")):
-        return "was made by a checkout with uncommitted changes, or without a commit"
-    return _contradiction(results)
-
-
-def _other_flavor(results: Results, flavor: str) -> str:
-    """The guest itself says what flavor it is; papers beside an image can be swapped."""
+    # The guest itself says what flavor it is; papers beside an image can be swapped.
     for cell in results.cells:
-        told = cell.guest.get("SLM_FLAVOR", flavor)
-        if told != flavor:
-            return f"had a guest of flavor {told} in {cell.name}, not {flavor}"
+        told = cell.guest.get("SLM_FLAVOR", image.flavor)
+        if told != image.flavor:
+            return f"had a guest of flavor {told} in {cell.name}, not {image.flavor}"
     return ""
 
 
-def _contradiction(results: Results) -> str:
-    """Counts that don't follow from the checks they count."""
-    for cell in results.cells:
-        if count(cell.checks) != cell.tests:
-            return f"contradicts itself: the counts of {cell.name} aren't those of its checks"
-        recounted = count_suites(cell.checks, {one.name: one.required for one in cell.suites})
-        if {one.name: one.tests for one in recounted} != {one.name: one.tests for one in cell.suites}:
-            return f"contradicts itself: the suites of {cell.name} aren't those of its checks"
-        if cell.verdict == "PASS" and (cell.tests.failed or cell.tests.errors):
-            return f"contradicts itself: {cell.name} is PASS with failed checks"
+def _misdated(run: Run, subject: Subject, rules: FlavorRules, now: datetime) -> str:
+    """A time or a checkout that no judgement of this image can have."""
+    started, commit = run.results.started, run.results.commit
+    if run.started > now + CLOCK_SLACK:
+        return f"starts in the future ({started})"
+    if subject.built is not None and run.started + CLOCK_SLACK < subject.built:
+        return f"started ({started}) before the image was built ({subject.built.isoformat()})"
+    if rules.clean_commit and (not commit or commit.endswith("-dirty")):
+        return "was made by a checkout with uncommitted changes, or without a commit"
     return ""
 
 

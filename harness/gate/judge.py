@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,6 +69,7 @@ def judge_image(subject: Subject, rules: FlavorRules | None, runs: Sequence[Run]
     counted = tuple(found for _, found in answered if found is not None)
     rows = (
         *_about_the_image(subject, rules),
+        *_about_the_runs(runs),
         *(row for row, _ in answered),
         *(_judge_metric(rule, counted) for rule in rules.metrics),
     )
@@ -108,6 +109,18 @@ def _about_the_image(subject: Subject, rules: FlavorRules) -> tuple[Row, ...]:
     else:
         parts_row = Row("pinned parts", "PASS", f"{len(subject.parts)} downloads, each fixed by its sha256")
     return engine_row, parts_row
+
+
+def _about_the_runs(runs: Sequence[Run]) -> Iterator[Row]:
+    """A run that was changed may have shown a failure: setting it aside must not turn that into a PASS."""
+    if untold := [run for run in runs if run.untold]:
+        folders = ", ".join(str(run.path.parent) for run in untold)
+        yield Row(
+            "runs",
+            "INCONCLUSIVE",
+            f"what {folders} showed can't be told any more and may have been a failure: "
+            "move it away and run that again, or name the runs that count (RESULTS=)",
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.image.build import SIDECAR, UNKNOWN, Image, load_image
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -58,17 +59,46 @@ class Subject:
 
 
 def load_subject(path: Path) -> Subject:
-    """The image and its image.json. Raises HarnessError when it isn't a readable image."""
+    """The image and its image.json. Raises HarnessError when it isn't a readable image, or its papers are
+    written in a way that no build of ours writes them."""
+    _require_readable_papers(path)
     image = load_image(path)
     facts = _facts_of(image)
     return Subject(
         image=image,
         version=str(facts.get("version", UNKNOWN)),
         model_file=str(facts.get("model_file", UNKNOWN)),
-        virtual_size=int(facts.get("virtual_size", 0)),
+        virtual_size=facts.get("virtual_size", 0),
         built=_time(facts.get("built")),
         parts=_parts(facts.get("parts")),
     )
+
+
+_KINDS = {
+    **dict.fromkeys(
+        ("flavor", "base", "engine", "engine_version", "model", "version", "model_file", "built"), str
+    ),
+    "virtual_size": int,
+    "parts": list,
+    "unpinned": list,
+}
+"""What image.json holds, as far as the gate reads it."""
+
+_WORDS = {str: "a text", int: "a whole number", list: "a list"}
+
+
+def _require_readable_papers(path: Path) -> None:
+    sidecar = path.parent / SIDECAR
+    try:
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # as if there were none: the image is of no flavor that is known
+    for name, kind in _KINDS.items() if isinstance(facts, dict) else ():
+        if name in facts and type(facts[name]) is not kind:
+            raise HarnessError(
+                f"{sidecar}: {name} must be {_WORDS[kind]}, not {str(facts[name])[:60]!r}",
+                hint="build the image again: make image",
+            )
 
 
 def _facts_of(image: Image) -> Mapping[str, Any]:

@@ -29,6 +29,7 @@ from harness.results.model import (
 )
 from harness.results.publish import RESULTS_FILE
 from harness.results.seal import JUNIT_FILE, sealed
+from harness.results.verdict import judge_run
 
 NOW = datetime(2026, 2, 10, 12, 0, tzinfo=UTC)
 IMAGE = Image(
@@ -71,7 +72,13 @@ DECODE = Metric("decode", "tok/s", 3.5, target=3.0, verdict="PASS", labels={"pat
 def checks(suite: str, names: Sequence[str], status: CheckStatus = "passed") -> tuple[Check, ...]:
     """One check a name, `b` standing in the suite's test_b.py."""
     return tuple(
-        Check(f"suites/{suite}/test_{name}.py::t{n}", f"suites/{suite}/test_{name}.py", name, status, 1.0)
+        Check(
+            f"suites/{suite}/test_{name}.py::{status}_{n}",
+            f"suites/{suite}/test_{name}.py",
+            name,
+            status,
+            1.0,
+        )
         for n, name in enumerate(names)
     )
 
@@ -122,7 +129,7 @@ BOOTS = cell("boots", "selfsigned", machine="nspawn", accelerator="native", metr
 def results(*cells: Cell, days_ago: float = 1.0, **changed: object) -> Results:
     """A run of these cells of IMAGE."""
     run = Results(
-        verdict="PASS",
+        verdict=judge_run(cells).verdict,
         reason="all executed checks passed",
         fault="",
         interrupted=False,

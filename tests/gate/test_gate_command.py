@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -67,9 +68,9 @@ class Desk:
         }
         (self.image.parent / SIDECAR).write_text(json.dumps({**facts, **changed}))
 
-    def run_of(self, run: Results, name: str = "run") -> Path:
+    def run_of(self, run: Results, name: str = "run", *, minutes_ago: float = 60) -> Path:
         image = replace(run.image, sha256=self.sha256, path=str(self.image))
-        started = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        started = (datetime.now(UTC) - timedelta(minutes=minutes_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
         return written(self.folder / "reports", replace(run, image=image, started=started), name)
 
     def gate(self, *options: str) -> int:
@@ -142,6 +143,126 @@ def test_several_results_together(desk: Desk) -> None:
     one, other = desk.run_of(results(WHOLE), "a b"), desk.run_of(results(LATER), "c")
     assert desk.gate("--results", f"'{one.parent}' {other}") == 0
     assert desk.gate("--results", str(other)) == 3
+
+
+def test_a_folder_of_runs_means_those_of_the_image(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run_of(results(WHOLE), "a")
+    desk.run_of(results(LATER), "b")
+    (desk.folder / "reports" / "latest").symlink_to("b")
+    reports = str(desk.folder / "reports")
+    assert desk.gate("--results", reports) == 0
+    written(desk.folder / "reports", results(WHOLE), "of another image")
+    assert desk.gate("--results", reports) == 2
+    assert "judged several images" in capsys.readouterr().err
+    assert desk.gate("--results", reports, "--image", str(desk.image)) == 0
+    assert "set aside" not in capsys.readouterr().out
+    assert desk.gate("--results", str(desk.folder / "image"), "--image", str(desk.image)) == 2
+    assert "neither results.json nor a folder with one" in capsys.readouterr().err
+
+
+def test_a_folder_with_runs_of_other_images_only_is_2(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = desk.folder / "elsewhere"
+    written(elsewhere, results(WHOLE))
+    assert desk.gate("--image", str(desk.image), "--results", str(elsewhere)) == 2
+    assert f"no run in {elsewhere} has judged this image" in capsys.readouterr().err
+
+
+def test_a_path_with_a_blank_needs_no_quotes_where_it_is_there(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = desk.run_of(results(WHOLE, LATER), "a b")
+    assert desk.gate("--results", str(run.parent)) == 0
+    assert desk.gate("--results", str(run.parent) + "c") == 2
+    assert "a path with a blank in it needs quotes" in capsys.readouterr().err
+
+
+def test_of_what_is_there_and_wasnt_asked_for_is_told(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    good = desk.run_of(results(WHOLE, LATER), "good")
+    bad = desk.run_of(results(WHOLE, cell("auth", "custom", broken=("a",))), "bad")
+    assert desk.gate("--results", str(good)) == 0
+    printed = capsys.readouterr().out
+    assert f"left out: {bad} judged this image on" in printed
+    assert ": FAIL" in printed
+    assert f"left out: {good}" not in printed
+
+
+def test_a_newer_run_that_fails_is_1_whatever_its_name(desk: Desk) -> None:
+    desk.run_of(results(WHOLE, LATER), "z")
+    assert desk.gate("--image", str(desk.image)) == 0
+    desk.run_of(results(cell("auth", "selfsigned", broken=("a",)), LATER), "a", minutes_ago=1)
+    assert desk.gate("--image", str(desk.image)) == 1
+
+
+def test_a_failure_isnt_edited_away(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run_of(results(WHOLE, LATER), "good")
+    bad = desk.run_of(results(cell("auth", "selfsigned", broken=("a",)), LATER), "bad", minutes_ago=1)
+    bad.write_text(bad.read_text().replace('"verdict": "FAIL"', '"verdict": "PASS"'))
+    assert desk.gate("--image", str(desk.image)) == 3
+    assert f"runs: what {bad.parent} showed can't be told any more" in capsys.readouterr().out
+    bad.write_text(bad.read_text()[:-9])
+    assert desk.gate("--image", str(desk.image)) == 2
+    assert f"{bad} is not JSON" in capsys.readouterr().err
+
+
+def test_one_pass_in_two_folders_doesnt_outweigh_a_failure(desk: Desk) -> None:
+    desk.run_of(results(cell("auth", "selfsigned", broken=("a",)), LATER), "red")
+    green = desk.run_of(results(WHOLE, LATER), "green", minutes_ago=1)
+    shutil.copytree(green.parent, green.parent.with_name("copy"))
+    assert desk.gate("--image", str(desk.image)) == 3
+    desk.run_of(results(WHOLE, LATER), "again", minutes_ago=0)
+    assert desk.gate("--image", str(desk.image)) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "asked", "own"),
+    [("flavor", "release", "ci"), ("base", "debian-13", "debian-12"), ("engine", "localai", "llama-server")],
+)
+def test_an_image_of_another_kind_than_was_asked_for_is_2(
+    option: str, asked: str, own: str, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = desk.run_of(results(WHOLE, LATER))
+    for named in (("--image", str(desk.image)), ("--results", str(run))):
+        assert desk.gate(f"--{option}", own, *named) == 0
+        assert desk.gate(f"--{option}", asked, *named) == 2
+        assert f"is of {option} {own}, {option} {asked} was asked for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("virtual_size", None, "virtual_size must be a whole number, not 'None'"),
+        ("unpinned", 7, "unpinned must be a list, not '7'"),
+        ("engine", None, "engine must be a text"),
+        ("parts", "none", "parts must be a list"),
+        ("built", 1, "built must be a text"),
+    ],
+)
+def test_papers_that_no_build_writes_are_2(
+    name: str, value: object, words: str, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.run_of(results(WHOLE, LATER))
+    desk.sidecar(**{name: value})
+    assert desk.gate("--image", str(desk.image)) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_a_flavors_image_lacks_to_be_built_is_told(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The product's parts must be placed by hand first."""
+    assert desk.gate("--flavor", "release") == 2
+    said = capsys.readouterr().err
+    assert "no image of flavor release on ubuntu-24.04 is built from this checkout: " in said
+    assert "or name an image: make gate IMAGE=..." in said
+
+
+def test_what_cant_be_read_is_told_where_there_is_nothing_else(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk.folder / "reports" / "x").mkdir(parents=True)
+    (desk.folder / "reports" / "x" / "results.json").write_text("{")
+    assert desk.gate("--image", str(desk.image)) == 2
+    assert "reports/x/results.json is not JSON" in capsys.readouterr().err
 
 
 def test_a_changed_image_has_no_results_any_more(desk: Desk) -> None:

@@ -165,6 +165,21 @@ def test_a_run_in_doubt_counts_for_nothing_and_is_told() -> None:
     assert any("set aside: /reports/0: it carries no seal" in line for line in answer_lines(answer))
 
 
+def test_a_run_that_was_changed_keeps_others_from_a_pass() -> None:
+    """It may be the one that failed: an edit must not take a failure out of the way."""
+    good, changed = (results(WHOLE, LATER, BOOTS, days_ago=days) for days in (2, 1))
+    runs = [
+        Run(Path("/reports/0/results.json"), good),
+        Run(Path("/reports/1/results.json"), changed, "was changed", True),
+    ]
+    answer = judge_image(SUBJECT, RULES, runs, now=NOW)
+    assert answer.verdict == "INCONCLUSIVE"
+    assert [one.partition(":")[0] for one in answer.reasons] == ["runs"]
+    assert "what /reports/1 showed can't be told any more" in answer.reasons[0]
+    foreign = replace(runs[1], doubt="judged another image", untold=False)
+    assert judge_image(SUBJECT, RULES, [runs[0], foreign], now=NOW).verdict == "PASS"
+
+
 @pytest.mark.parametrize(
     ("subject", "verdict", "words"),
     [
