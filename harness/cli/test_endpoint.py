@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from harness.cli.selection import Selection, select_of
 from harness.cli.test_image import NO_IMAGE, conclude
 from harness.client.https import open_client
 from harness.client.trust import Trusted, establish_trust, parse_fingerprint, parse_url
+from harness.deadline import Deadline
 from harness.errors import HarnessError
 from harness.machine.endpoint import UNKNOWN, Endpoint
 from harness.matrix.room import Room
@@ -40,6 +42,8 @@ LONGEST_MODEL = 200
 """Characters of a model's name."""
 READ_TIMEOUT_S = 30.0
 """For the list of models and readiness; neither asks the model anything."""
+LARGEST_ANSWER = 1_000_000
+"""Bytes of either: what is no appliance may send anything, and without an end."""
 
 
 @dataclass(frozen=True)
@@ -113,24 +117,37 @@ def log_in(url: str, trusted: Trusted, password: str) -> Endpoint:
     try:
         # Readiness first and without the password: what is no appliance doesn't get it.
         with open_client(endpoint.address, auth="none", read_timeout_s=READ_TIMEOUT_S) as stranger:
-            _require(url, stranger.get("/readyz"), "/readyz")
+            _answer(url, stranger, "/readyz")
         with open_client(endpoint.address, read_timeout_s=READ_TIMEOUT_S) as client:
-            listed = client.get("/v1/models")
-            _require(url, listed, "/v1/models")
-    except httpx.TransportError as error:
-        raise HarnessError(f"{url} broke off: {str(error) or type(error).__name__}") from None
+            listed = _answer(url, client, "/v1/models")
+    except httpx.RequestError as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise HarnessError(f"{url} broke off: {told}") from None
     try:
-        first = listed.json()["data"][0]
+        first = json.loads(listed)["data"][0]
         model, engine = str(first["id"]), ENGINE_OF_OWNER.get(str(first.get("owned_by")), "")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         model = engine = ""
     if not model.isprintable() or not 0 < len(model) <= LONGEST_MODEL:
         raise HarnessError(f"{url} is no SLM-Copilot: its /v1/models is no list of models")
     return Endpoint(url, trusted.file, password, model, endpoint.tls_mode, engine)
 
 
-def _require(url: str, answer: httpx.Response, path: str) -> None:
-    match answer.status_code:
+def _answer(url: str, client: httpx.Client, path: str) -> bytes:
+    """What it answers with 200. Raises HarnessError for another status, and for an answer that is too long or
+    takes too long; httpx.RequestError for what is no HTTP."""
+    deadline, body = Deadline.after(READ_TIMEOUT_S), bytearray()
+    with client.stream("GET", path) as answer:
+        _require(url, answer.status_code, path)
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > LARGEST_ANSWER or deadline.expired:
+                raise HarnessError(f"{url} is no SLM-Copilot: its answer to {path} has no end")
+    return bytes(body)
+
+
+def _require(url: str, status: int, path: str) -> None:
+    match status:
         case 200:
             return
         case 401:
@@ -142,7 +159,7 @@ def _require(url: str, answer: httpx.Response, path: str) -> None:
                 f"{url} is not ready: {path} answers 503",
                 hint="it may be loading its model; in the guest: cat /etc/one-appliance/config",
             )
-        case status:
+        case _:
             raise HarnessError(f"{url} is no SLM-Copilot: {path} answers {status}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,10 @@ def good(path: str) -> tuple[int, str]:
 
 
 @contextmanager
-def appliance(folder: Path, answers: Answers = good) -> Iterator[tuple[list[str], list[bytes]]]:
-    """A server; the options that lead to it, and the requests it got."""
+def appliance(
+    folder: Path, answers: Answers = good, raw: Callable[[Any], None] | None = None
+) -> Iterator[tuple[list[str], list[bytes]]]:
+    """A server; the options that lead to it, and the requests it got. `raw` answers without HTTP's help."""
     certificate, key = make_certificate(folder)
     password = folder / "password"
     password.touch(mode=0o600)
@@ -79,6 +81,9 @@ def appliance(folder: Path, answers: Answers = good) -> Iterator[tuple[list[str]
         if not request:
             return
         received.append(request)
+        if raw is not None:
+            raw(connection)
+            return
         status, body = answers(request.split()[1].decode())
         head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         connection.sendall((head + body).encode())
@@ -163,6 +168,10 @@ def refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (lambda path: (200, "no JSON") if path == "/v1/models" else (200, "{}"), "is no list of models"),
         (lambda path: (200, '{"data": []}') if path == "/v1/models" else (200, "{}"), "is no list of models"),
         (lambda _: (308, ""), "is no SLM-Copilot: /readyz answers 308"),
+        (
+            lambda path: (200, "[" * 100_000 if path == "/v1/models" else "{}"),
+            "is no list of models",
+        ),
     ],
 )
 def test_what_is_no_appliance_of_ours_ends_it(
@@ -173,6 +182,35 @@ def test_what_is_no_appliance_of_ours_ends_it(
     assert reports(tmp_path) == [], "nothing was judged, and yet a run is left"
     for request in received:
         assert (b"Sesame" in request) is request.startswith(b"GET /v1/models "), request.split()[1]
+
+
+def endless(connection: Any) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    with suppress(OSError):
+        while True:
+            connection.sendall(b"x" * 65536)
+
+
+def broken_gzip(connection: Any) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone")
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (lambda connection: connection.sendall(b"220 mail.example ESMTP\r\n"), "broke off"),
+        (lambda _: None, "broke off"),
+        (broken_gzip, "broke off"),
+        (endless, "its answer to /readyz has no end"),
+    ],
+)
+def test_what_speaks_tls_and_not_as_an_appliance_does_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: Callable[[Any], None], told: str
+) -> None:
+    with appliance(tmp_path, raw=raw) as (options, received):
+        assert told in refused(options, capsys)
+    assert reports(tmp_path) == []
+    assert not any(b"Sesame" in request for request in received)
 
 
 @pytest.mark.parametrize(
