@@ -98,6 +98,7 @@ def profile(request: pytest.FixtureRequest) -> Profile | None:
 def accepted(
     way: Way, plan: ShortPlan, record_conditions: Callable[[Mapping[str, object]], None]
 ) -> Accepted:
+    say(f"  not measurable from outside: {'; '.join(plan.only_inside)}", "dim")
     # Another seed each time: what an earlier run asked is in the appliance's prompt cache.
     seed = secrets.randbelow(2**31)
     connections = connect_times(way)
@@ -118,7 +119,13 @@ def accepted(
         tuple(one.connect_s for one in connections),
         tuple(one.tls_s or 0.0 for one in connections),
     )
-    record_conditions({"seed": seed, "left_out": "; ".join(found.left_out) or "nothing"})
+    record_conditions(
+        {
+            "seed": seed,
+            "left_out": "; ".join(found.left_out) or "nothing",
+            "not_measurable_from_outside": "; ".join(plan.only_inside),
+        }
+    )
     return found
 
 

@@ -26,6 +26,7 @@ class ShortPlan:
     cached_from: int
     network_share: float
     targets: Mapping[str, Bound]
+    only_inside: tuple[str, ...]
 
 
 @cache
@@ -48,7 +49,14 @@ def load_short_plan(path: Path = FILE) -> ShortPlan:
     fields["prompt_tokens"] = read_numbers(reader, top["prompt_tokens"], "prompt_tokens")
     targets = reader.mapping(top["targets"], "targets", required={"warm_ttft_ratio"})
     fields["targets"] = {name: read_bound(reader, one, f"targets, {name}") for name, one in targets.items()}
+    fields["only_inside"] = _sentences(reader, top["only_inside"])
     return ShortPlan(**fields)
+
+
+def _sentences(reader: Reader, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
+        reader.fail("only_inside", "must be a list of texts")
+    return tuple(value)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ def test_the_shortest_prompt_stays_however_slow_it_is() -> None:
         ("rounds: 5", "rounds: 4", "rounds"),
         ("prompt_tokens: [64, 256, 1024]", "prompt_tokens: 64", "prompt_tokens"),
         ("at_most: 0.5", "at_last: 0.5", "warm_ttft_ratio"),
+        ("only_inside:\n", "only_inside: []\nother:\n", "other"),
+        ("  - the engine's own benchmark", "  - 7", "only_inside"),
         ("network_share: 0.05", "network_share: 5", "network_share"),
     ],
 )
