@@ -3,12 +3,23 @@ import json from 'json_object.js';
 
 const LONGEST_NAME = 14;
 
-// read(bytes)   {problem, models, usage, limit}: problem is '' or a word of PROBLEMS, models each name the request
+// The least and the most that OpenAI's API allows; null means not told. A limit of -1 is not OpenAI's, but what clients of
+// local models send where they want none.
+const BOUNDS = {
+    temperature: [0, 2],
+    n: [1, 128],
+    max_tokens: [-1, 9007199254740991],
+};
+
+const OPEN_LIST = 91, CLOSE_LIST = 93;
+
+// read(bytes)   {problem, param, messages, models, usage, limit}: problem is '' or a word of PROBLEMS, param the member
+// that has it where it is one, messages whether there is a list of them with one at least, models each name the request
 // gives its model, usage whether a stream shall end with its usage, limit the tokens the answer may have, 0 if not told.
 //
 // Every member called `model` counts, in any letters: the engine may go by another of them than the first or the last.
 function read(bytes) {
-    const asked = {problem: '', models: [], usage: false, limit: 0};
+    const asked = {problem: '', param: null, messages: false, models: [], usage: false, limit: 0};
     // no bytes at all are not even a buffer that can be read
     if (!bytes || bytes.length === 0) {
         asked.problem = 'malformed';
@@ -16,16 +27,25 @@ function read(bytes) {
     }
     json.start(bytes, 0, bytes.length);
     while (json.next()) {
-        const name = json.name(LONGEST_NAME);
-        switch (typeof name === 'string' ? name.toLowerCase() : '') {
+        const told = json.name(LONGEST_NAME);
+        const name = typeof told === 'string' ? told.toLowerCase() : '';
+        switch (name) {
         case 'model':
-            asked.problem = asked.problem || addModel(asked.models, told(bytes));
+            asked.problem = asked.problem || addModel(asked.models, valueOf(bytes));
+            break;
+        case 'messages':
+            asked.messages = isFilledList(bytes);
             break;
         case 'stream_options':
-            asked.usage = wantsUsage(told(bytes));
+            asked.usage = wantsUsage(valueOf(bytes));
             break;
         case 'max_tokens':
-            asked.limit = wholeNumber(told(bytes));
+            asked.limit = wholeNumber(valueOf(bytes));
+            checkBounds(asked, name, valueOf(bytes));
+            break;
+        case 'temperature':
+        case 'n':
+            checkBounds(asked, name, valueOf(bytes));
             break;
         }
     }
@@ -38,8 +58,21 @@ function read(bytes) {
     return asked;
 }
 
-function told(bytes) {
+function valueOf(bytes) {
     return json.value(bytes, json.member.at, json.member.end);
+}
+
+function isFilledList(bytes) {
+    return bytes[json.member.at] === OPEN_LIST &&
+        bytes[json.skipSpace(bytes, json.member.at + 1, json.member.end)] !== CLOSE_LIST;
+}
+
+// What is no number the engine refuses by itself.
+function checkBounds(asked, name, value) {
+    if (asked.problem === '' && typeof value === 'number' && (value < BOUNDS[name][0] || value > BOUNDS[name][1])) {
+        asked.problem = 'bounds';
+        asked.param = name;
+    }
 }
 
 // An engine takes null and an empty name for a model that isn't named.

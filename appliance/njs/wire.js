@@ -5,10 +5,15 @@ import errors from 'errors.js';
 import stream from 'stream.js';
 
 const PROBLEMS = {
-    malformed: 'The body of the request is not a JSON object.',
-    complex: 'The body of the request has too many JSON values.',
-    model: 'The model must be given by its name, as text.',
+    malformed: {code: 'invalid_json', message: 'The body of the request is not a JSON object.'},
+    complex: {code: 'invalid_json', message: 'The body of the request has too many JSON values.'},
+    model: {code: 'invalid_model', message: 'The model must be given by its name, as text.'},
+    messages: {code: 'invalid_messages', message: 'The request needs `messages`: a list with one message at least.'},
+    bounds: {code: 'invalid_value', message: 'The number is smaller or larger than it may be.'},
 };
+
+// Where the conversation is in `messages`; without one the engine lets its model speak from nothing.
+const CHAT = /\/chat\/completions$/;
 
 // An engine's error is shorter; what is longer is none that it made itself.
 const LONGEST_ERROR = 65536;
@@ -18,13 +23,17 @@ function check(r) {
     const asked = request.read(r.requestBuffer);
     const served = r.variables.slm_models.split(' ');
     if (asked.problem) {
-        refuse(r, 400, PROBLEMS[asked.problem], `invalid_${asked.problem === 'model' ? 'model' : 'json'}`);
+        refuseFor(r, asked.problem, asked.param);
         return;
     }
     const unknown = asked.models.filter((model) => !served.includes(model));
     if (unknown.length > 0) {
         refuse(r, 404, `The model \`${unknown[0].slice(0, LONGEST_NAME)}\` does not exist here. ` +
-               `GET /v1/models lists what does.`, 'model_not_found');
+               `GET /v1/models lists what does.`, 'model_not_found', null);
+        return;
+    }
+    if (!asked.messages && CHAT.test(r.uri)) {
+        refuseFor(r, 'messages', 'messages');
         return;
     }
     r.variables.slm_usage_asked = asked.usage ? '1' : '';
@@ -32,10 +41,14 @@ function check(r) {
     r.internalRedirect(r.variables.slm_engine_location);
 }
 
-function refuse(r, status, message, code) {
+function refuseFor(r, problem, param) {
+    refuse(r, 400, PROBLEMS[problem].message, PROBLEMS[problem].code, param);
+}
+
+function refuse(r, status, message, code, param) {
     r.headersOut['Content-Type'] = 'application/json';
     r.return(status, JSON.stringify({
-        error: {message: message, type: 'invalid_request_error', param: null, code: code},
+        error: {message: message, type: 'invalid_request_error', param: param, code: code},
     }));
 }
 

@@ -16,9 +16,12 @@ from wire_engine import WireEngine, wire_engine
 
 from harness.client.reassemble import reassemble
 from harness.client.sse import Event, SseDecoder
+from tests.localai import wire_shapes
+from tests.localai.wire_shapes import exchange
 
 MODEL = "smollm2-135m-instruct"
 COMPLETIONS = "/v1/completions"
+REQUEST = {"model": MODEL, "messages": [{"role": "user", "content": "say it"}]}
 MENDED = CONFIGURE.replace("load_flavor;", "load_flavor; SLM_ENGINE_NEEDS_MENDING=yes;")
 NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
@@ -88,7 +91,7 @@ def ask(site: Site, body: dict[str, Any] | bytes | str, path: str = CHAT) -> Ans
 
 
 def stream(site: Site, path: str = CHAT, **options: Any) -> Answer:
-    answer = ask(site, {"model": MODEL, "messages": [], "stream": True, **options}, path)
+    answer = ask(site, {**REQUEST, "stream": True, **options}, path)
     assert answer.status == 200, answer.body
     return answer
 
@@ -132,6 +135,25 @@ def test_everything_but_usage_passes_byte_by_byte_as_it_was(site: Site) -> None:
         counted = json.dumps(usage(number) if number else NOTHING, separators=(",", ":")).encode()
         sent = sent.replace(b',"usage":' + counted + b"}", b"}")
     assert stream(site).body == sent
+
+
+@pytest.mark.parametrize("name", [name for name in wire_shapes.names() if exchange(name).is_stream])
+def test_a_recorded_stream_comes_out_as_openai_documents_it(
+    site: Site, engine: WireEngine, name: str
+) -> None:
+    """What a real LocalAI has sent, as tests/localai/wire/ keeps it."""
+    kept = exchange(name)
+    asked = {**kept.request.json(), "model": MODEL, "messages": REQUEST["messages"], **WITH_USAGE}
+    engine.say(*(piece.data for piece in kept.pieces), content_type=kept.header("content-type") or "")
+    mended = events(ask(site, asked, kept.request.path))
+    failed = [one.json()["error"]["code"] for one in mended[:-1] if "error" in one.json()]
+    if failed:
+        assert failed == (["context_length_exceeded"] if "overflow" in name else ["engine_error"])
+        return
+    body = reassemble(mended, usage_expected=True)
+    assert body["usage"]["completion_tokens"] >= 1
+    cut = body["usage"]["completion_tokens"] == asked["max_tokens"]
+    assert body["choices"][0]["finish_reason"] == ("length" if cut else "stop")
 
 
 def test_a_stream_cut_at_every_byte_is_the_same(site: Site, engine: WireEngine) -> None:
@@ -270,7 +292,7 @@ def test_what_only_looks_like_a_chunk_breaks_nothing(site: Site, engine: WireEng
 def test_what_is_no_stream_is_untouched(site: Site, engine: WireEngine, content_type: str) -> None:
     plain = b'{"choices":[{"finish_reason":"stop"}], "usage":{"total_tokens":3}}' + b" " * 70_000
     engine.say(plain, ANSWER[1], content_type=content_type)
-    answer = ask(site, {"model": MODEL, "max_tokens": 1})
+    answer = ask(site, {**REQUEST, "max_tokens": 1})
     assert (answer.status, answer.body) == (200, plain + ANSWER[1])
     assert answer.one("Content-Length") == str(len(answer.body))
     assert answer.one("Content-Type") == content_type
@@ -281,7 +303,7 @@ def test_an_event_leaves_with_the_byte_that_ends_it(site: Site, engine: WireEngi
     engine.say(*ANSWER)
     engine.gap_s = 0.1
     connection = site.connection()
-    connection.request("POST", CHAT, '{"stream":true}', bearer())
+    connection.request("POST", CHAT, json.dumps({**REQUEST, "stream": True}), bearer())
     answer = connection.getresponse()
     arrivals = []
     while line := answer.readline():
@@ -413,7 +435,7 @@ def test_an_engines_error_gets_openais_form(
     site: Site, engine: WireEngine, status: int, message: str, said: str | None, kind: str, code: str
 ) -> None:
     engine.say(localai_error(status, message), status=status, content_type="application/json")
-    answer = ask(site, {"model": MODEL})
+    answer = ask(site, REQUEST)
     assert answer.status == status, "what is sent before the body can't be changed by it"
     assert answer.error() == {"message": said or message, "type": kind, "param": None, "code": code}
 
@@ -423,7 +445,7 @@ def test_an_engines_error_gets_openais_form(
 )
 def test_an_error_in_no_known_form_gets_openais_form_too(site: Site, engine: WireEngine, body: bytes) -> None:
     engine.say(body, status=500, content_type="text/html")
-    error = ask(site, {"model": MODEL}).error()
+    error = ask(site, REQUEST).error()
     assert error["message"] == "The language model engine failed."
     assert error["code"] == "engine_error"
 
@@ -432,18 +454,18 @@ def test_an_error_may_come_in_pieces(site: Site, engine: WireEngine) -> None:
     told = localai_error(500, "not now")
     engine.say(*(bytes([byte]) for byte in told), status=500, content_type="application/json")
     engine.gap_s = 0.001
-    assert ask(site, {"model": MODEL}).error()["message"] == "not now"
+    assert ask(site, REQUEST).error()["message"] == "not now"
 
 
 def test_an_error_of_any_length_is_not_kept(site: Site, engine: WireEngine) -> None:
     engine.say(localai_error(500, "x" * 300_000), status=500, content_type="application/json")
-    assert ask(site, {"model": MODEL}).error()["message"] == "The language model engine failed."
+    assert ask(site, REQUEST).error()["message"] == "The language model engine failed."
 
 
 def test_openais_own_form_is_kept(site: Site, engine: WireEngine) -> None:
     told = {"message": "No.", "type": "rate_limit_error", "param": "n", "code": "slow_down"}
     engine.say(json.dumps({"error": told}).encode(), status=429, content_type="application/json")
-    assert ask(site, {"model": MODEL}).error() == told
+    assert ask(site, REQUEST).error() == told
 
 
 # ---- what never reaches the engine
@@ -494,8 +516,51 @@ def test_the_model_that_was_asked_for_is_named(site: Site) -> None:
     ],
 )
 def test_what_may_pass_arrives_as_it_was(site: Site, engine: WireEngine, body: bytes) -> None:
-    assert ask(site, body).status == 200
+    assert ask(site, body, COMPLETIONS).status == 200
     assert engine.bodies == [body]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "param"),
+    [
+        *(({"messages": messages}, "invalid_messages", "messages") for messages in (None, [], {}, "hi", 5)),
+        *(({"temperature": value}, "invalid_value", "temperature") for value in (-0.1, 2.1, 9, 1e300)),
+        *(({"n": value}, "invalid_value", "n") for value in (0, -1, 129)),
+        ({"max_tokens": -5}, "invalid_value", "max_tokens"),
+    ],
+    ids=str,
+)
+def test_what_openai_refuses_is_400_and_never_reaches_the_engine(
+    site: Site, engine: WireEngine, asked: dict[str, Any], code: str, param: str
+) -> None:
+    answer = ask(site, {**REQUEST, **asked})
+    error = answer.error()
+    assert (answer.status, error["code"], error["param"]) == (400, code, param)
+    assert engine.bodies == []
+
+
+def test_a_chat_needs_messages_and_a_text_does_not(site: Site, engine: WireEngine) -> None:
+    assert ask(site, {"model": MODEL, "prompt": "1, 2,"}).error()["code"] == "invalid_messages"
+    assert engine.bodies == []
+    assert ask(site, {"model": MODEL, "prompt": "1, 2,"}, COMPLETIONS).status == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *({name: value} for name in ("temperature", "n", "max_tokens") for value in (None, 1, "in words")),
+        *({"temperature": value} for value in (0, 2, 0.15)),
+        *({"max_tokens": value} for value in (-1, 0, 8192)),
+        {"messages": [" "]},
+        {"Messages": [{}]},
+    ],
+    ids=str,
+)
+def test_what_is_allowed_or_for_the_engine_to_judge_gets_there(
+    site: Site, engine: WireEngine, asked: dict[str, Any]
+) -> None:
+    assert ask(site, {**REQUEST, **asked}).status == 200
+    assert len(engine.bodies) == 1
 
 
 BROKEN = [
@@ -524,7 +589,9 @@ def test_a_model_that_is_no_text_is_400(site: Site, engine: WireEngine, model: A
 
 def test_what_was_not_checked_is_not_read_by_the_engine_either(site: Site, engine: WireEngine) -> None:
     """A form may have anything before its first boundary."""
-    body = b'{}\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-4o\r\n--b--\r\n'
+    body = (
+        b'{"messages":[1]}\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-4o\r\n--b--\r\n'
+    )
     headers = {**bearer(), "Content-Type": "multipart/form-data; boundary=b"}
     site.ask("POST", CHAT + "?model=gpt-4o", headers, body)
     assert "Content-Type: application/json\r\n" in engine.heads[0]
@@ -570,7 +637,7 @@ def test_refusals_carry_the_headers_of_every_answer(site: Site) -> None:
 def test_an_unanswered_connection_is_503(site: Site, engine: WireEngine) -> None:
     engine.say(status=200)
     engine.content_type = "x\r\n\0broken: header"
-    answer = ask(site, {"model": MODEL})
+    answer = ask(site, REQUEST)
     assert answer.status == 503
     assert answer.error()["code"] == "engine_unavailable"
 
