@@ -405,8 +405,9 @@ def conclude(results: Results, published: Published) -> None:
     for line in failure_lines(results):
         terminal.say(line, "red" if line.startswith("✗") else "dim")
     terminal.say(f"{results.verdict}: {results.reason}", VERDICT_STYLE[results.verdict])
-    took = terminal.format_seconds(results.wall_s)
-    terminal.say(f"took {took}, of that {terminal.format_seconds(results.timings.image_s)} for the image")
+    took = f"took {terminal.format_seconds(results.wall_s)}"
+    image = f", of that {terminal.format_seconds(results.timings.image_s)} for the image"
+    terminal.say(took + (image if results.image.path else ""))
     for label, path in _paths(published):
         terminal.say(f"{label:8} {path}", "dim")
 

@@ -10,11 +10,11 @@ VM = "virtual machine"
 SHORT = {"nspawn": "container"}
 """For tables of a terminal's width."""
 
-_LABELS = {"nspawn": CONTAINER}
+_LABELS = {"nspawn": CONTAINER, "endpoint": "an appliance that runs already"}
 
 
 def label_of(machine: str, accelerator: str) -> str:
-    """`qemu, tcg`, or `container, not VM`, which has no accelerator to name."""
+    """`qemu, tcg`, or what there is no accelerator to name of: `container, not VM`."""
     return _LABELS.get(machine) or f"{machine}, {accelerator}".removesuffix(", ")
 
 

@@ -58,7 +58,10 @@ def summary_markdown(results: Results) -> str:
 def _markdown(results: Results) -> Iterator[str]:
     yield f"# {results.verdict}: {_cell_text(results.reason)}"
     yield ""
-    yield f"- Image: `{results.image.path}` ({_image(results)})" if results.image.path else "- Image: none"
+    if results.image.path:
+        yield f"- Image: `{results.image.path}` ({_image(results)})"
+    else:
+        yield f"- Image: none{f'; it serves {results.image.model}' if results.image.model else ''}"
     if results.image.sha256:
         yield f"- sha256: `{results.image.sha256}`"
     host = results.host

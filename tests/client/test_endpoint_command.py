@@ -127,6 +127,10 @@ def test_a_whole_run(
     assert "1 ask port 80, which isn't known beside port" in results.reason
     assert results.reason in said
     assert results.command.startswith("make test-endpoint URL=https://127.0.0.1:")
+    summary = (tmp_path / "reports/latest/summary.md").read_text()
+    assert "- Image: none; it serves a-model\n" in summary
+    assert "| endpoint | an appliance that runs already | PASS |" in summary
+    assert "for the image" not in said
     for file in (tmp_path / "reports").rglob("*"):
         assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
 
