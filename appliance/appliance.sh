@@ -14,7 +14,7 @@ fi
 export LC_ALL=C
 
 for _slm_topic in paths service_state failure stage atomic pending units flavor facts parameter_table parameters \
-  service_params cpu threads uptime model gguf capacity kept_prompts idle_engine auth \
+  service_params cpu threads uptime model gguf capacity second_model kept_prompts idle_engine auth \
   tls tls_store tls_names tls_trust tls_pem tls_chain tls_selfsigned acme_state acme_lineage acme_certbot \
   tls_letsencrypt tls_custom certificate_keeper proxy proxy_mending proxy_reload proxy_errors logs watchdog report; do
   # shellcheck source=/dev/null
@@ -56,8 +56,10 @@ service_configure() {
     check_tls_mode \
     resolve_addresses \
     resolve_model \
+    resolve_second_model \
     resolve_threads \
     check_capacity \
+    check_second_capacity \
     begin_idle_engine \
     resolve_password \
     hold_certificate_keeper \
@@ -74,6 +76,7 @@ service_bootstrap() {
     validate_parameters \
     resolve_addresses \
     resolve_model \
+    resolve_second_model \
     resolve_threads \
     resolve_password \
     engine_begin \

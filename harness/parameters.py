@@ -26,7 +26,9 @@ from harness.profiles import load_profiles, render_sizing_table
 SOURCE = REPOSITORY / "appliance" / "parameters.yaml"
 BASH_TABLE = REPOSITORY / "appliance" / "lib" / "parameter_table.sh"
 
-Kind = Literal["password", "integer", "decimal", "choice", "base64_pem", "hostname", "https_url", "origins"]
+Kind = Literal[
+    "password", "integer", "decimal", "choice", "base64_pem", "hostname", "https_url", "origins", "model_name"
+]
 Stage = Literal["install", "configure", "bootstrap"]
 _NAME = re.compile(r"ONEAPP_SLM_[A-Z][A-Z0-9_]*")
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")

@@ -25,20 +25,31 @@ SLM_ENGINE_NEEDS_MENDING=yes
 # It proves that the server lives; the listener opens once the model is loaded.
 # shellcheck disable=SC2034 # engine_service.sh and proxy.sh read it
 SLM_ENGINE_HEALTH=/readyz
+# Seconds that a request waits for the other model's clients to be served, before it gets an error. A backend that
+# dies while it starts is noticed no sooner.
+SLM_ENGINE_SWAP_S=600
 # Where it may write, on tmpfs and gone when it stops.
 SLM_ENGINE_RUN_DIR=/run/slm-engine
 
 engine_routes() {
-  cat <<'LIST'
-POST /v1/chat/completions /v1/chat/completions
-POST /v1/completions /v1/completions
+  local unnamed=''
+  # who names no model means the first one; LocalAI would take the first of the alphabet
+  ! has_second_model || unnamed="?model=$SLM_MODEL_ID"
+  cat <<LIST
+POST /v1/chat/completions /v1/chat/completions$unnamed
+POST /v1/completions /v1/completions$unnamed
 GET,HEAD /v1/models /v1/models
 LIST
 }
 
+# The names it serves; all others nginx answers with 404.
+engine_models() {
+  served_model_names
+}
+
 # It writes no prompt's state to disk, and brings no benchmark.
 engine_can() {
-  false
+  [[ $1 == second_model ]]
 }
 
 engine_install() {
@@ -64,7 +75,8 @@ lay_out_engine() {
     make_folder 0755 root:root "$SLM_ENGINE_DIR/backends" &&
     make_folder 0755 root:root "$SLM_ENGINE_DIR/backends/llama-cpp" || return
   write_if_changed 0755 root:root "$SLM_ENGINE_DIR/backends/llama-cpp/run.sh" <"$templates/backend-run.sh" &&
-    write_if_changed 0755 root:root "$SLM_ENGINE_DIR/backend-log" <"$templates/backend-log.sh" || return
+    write_if_changed 0755 root:root "$SLM_ENGINE_DIR/backend-log" <"$templates/backend-log.sh" &&
+    write_if_changed 0644 root:root "$SLM_ENGINE_DIR/only-backend" <"$templates/only-backend.sh" || return
   ln -sfnT ../../../../etc/slm-copilot/engine-model.yaml "$SLM_ENGINE_DIR/models/model.yaml" &&
     ln -sfnT "../../../models/$SLM_MODEL_FILE" "$SLM_ENGINE_DIR/models/gguf/$SLM_MODEL_FILE"
 }
@@ -85,8 +97,8 @@ leave_out_avx512() {
 
 engine_configure() {
   local environment model
-  environment=$(render_engine_environment) && model=$(render_engine_model) || return
-  resolve_engine_key || return
+  environment=$(render_engine_environment) && model=$(render_engine_model "${SLM_VALUE[context_size]}") || return
+  resolve_engine_key && configure_second_model || return
   # the environment last: it is what the unit waits for
   write_engine_file 0640 "$SLM_ENGINE_MODEL" "$model" && write_engine_file 0640 "$SLM_ENGINE_ENV" "$environment"
 }
@@ -105,13 +117,15 @@ render_engine_environment() {
     lines+="$name=$(quoted "$value")"$'\n' || return
   done <"$SLM_ENGINE_DIR/environment"
   [[ -n $lines ]] || fail "$SLM_ENGINE_DIR/environment is empty: this image wasn't built completely" || return
+  # not LocalAI's, but its backend's: backend-run.sh reads it
+  ! has_second_model || lines+="SLM_ONLY_BACKEND=$(quoted "$SLM_ENGINE_RUN_DIR/only-backend")"$'\n' || return
   printf '%s' "$lines"
 }
 
-# The model's description. Nothing in it depends on what a client sends.
+# render_engine_model TOKENS   the model's description. Nothing in it depends on what a client sends.
 render_engine_model() {
   local text name file cache_mib calls=''
-  cache_mib=$(prompt_cache_mib "${SLM_VALUE[context_size]}") || return
+  cache_mib=$(prompt_cache_mib "$1") || return
   name=$(quoted "$SLM_MODEL_ID") && file=$(quoted "gguf/$SLM_MODEL_FILE") || return
   read_text "$SLM_APPLIANCE_DIR/templates/localai/model.yaml.template" || fail "the model's template is missing" || return
   # shellcheck disable=SC2153 # read_text sets it
@@ -123,13 +137,38 @@ render_engine_model() {
   fi
   text=${text//@NAME@/"$name"}
   text=${text//@MODEL_FILE@/"$file"}
-  text=${text//@CONTEXT_SIZE@/"${SLM_VALUE[context_size]}"}
+  text=${text//@CONTEXT_SIZE@/"$1"}
   text=${text//@TEMPERATURE@/"${SLM_VALUE[temperature]}"}
   text=${text//@BATCH@/"$SLM_ENGINE_BATCH"}
   text=${text//@SLOTS@/"$SLM_ENGINE_SLOTS"}
   text=${text//@CACHE_MIB@/"$cache_mib"}
   text=${text//@TOOL_CALLS@/"$calls"}
   printf '%s\n' "$text"
+  # its backend may have to wait until the other's clients are served
+  ! has_second_model || printf 'grpc:\n  attempts: %s\n  attempts_sleep_time: 1\n' "$SLM_ENGINE_SWAP_S"
+}
+
+# Description and weights of the second model where LocalAI finds them, or neither.
+configure_second_model() {
+  local models=$SLM_ENGINE_DIR/models link text
+  for link in "$models"/gguf/*; do
+    [[ ${link##*/} == "$SLM_MODEL_FILE" || ${link##*/} == "${SLM_SECOND_MODEL_FILE:-}" ]] || rm -f "$link" || return
+  done
+  if ! has_second_model; then
+    rm -f "$models/second-model.yaml" "$SLM_ENGINE_SECOND_MODEL"
+    return
+  fi
+  text=$(render_second_model) && write_engine_file 0640 "$SLM_ENGINE_SECOND_MODEL" "$text" || return
+  ln -sfnT "../../../models/$SLM_SECOND_MODEL_FILE" "$models/gguf/$SLM_SECOND_MODEL_FILE" &&
+    ln -sfnT ../../../../etc/slm-copilot/engine-second-model.yaml "$models/second-model.yaml"
+}
+
+# The first one's description with the second's name, file and sizes. How its template writes tool calls nobody has told.
+render_second_model() {
+  local SLM_MODEL_ID=${SLM_VALUE[second_model]} SLM_MODEL_FILE=$SLM_SECOND_MODEL_FILE SLM_MODEL_TOOL_CALLS=''
+  # shellcheck disable=SC2034 # read_model_shape sets them, for capacity.sh
+  local MODEL_KIB MODEL_TOKEN_BYTES MODEL_TRAINED_TOKENS
+  read_model_shape "$SLM_SECOND_MODEL_PATH" && render_engine_model "$(second_model_context)"
 }
 
 # quoted TEXT   in double quotes, as YAML and systemd's environment files both read it. What they read in different ways

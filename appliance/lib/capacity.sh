@@ -44,7 +44,7 @@ check_memory() {
   local machine=$1 context=$2 slack fixed most need smallest=${SLM_PARAM_MINIMUM[ONEAPP_SLM_CONTEXT_SIZE]}
   local cache=$((${SLM_ENGINE_CACHE_MIB:-0} * 1024))
   slack=$((machine / SLM_CAPACITY_SLACK))
-  fixed=$((MODEL_KIB + SLM_CAPACITY_ENGINE_KIB + cache + SLM_CAPACITY_SYSTEM_KIB))
+  fixed=$(fixed_kib "$cache")
   need=$((fixed + context * (MODEL_TOKEN_BYTES + SLM_CAPACITY_MASK_BYTES) / 1024 + slack))
   ((need > machine)) || return 0
   most=$(((machine - slack - fixed) * 1024 / (MODEL_TOKEN_BYTES + SLM_CAPACITY_MASK_BYTES) / 256 * 256))
@@ -77,6 +77,11 @@ memory_sum() {
   printf '%s for the model + %s for %s tokens of context + %s for the engine + %s for its prompt cache + %s for the system' \
     "$(in_units "$MODEL_KIB")" "$(in_units "$(context_kib "$context")")" "$context" \
     "$(in_units "$SLM_CAPACITY_ENGINE_KIB")" "$(in_units "$cache")" "$(in_units "$SLM_CAPACITY_SYSTEM_KIB")"
+}
+
+# fixed_kib CACHE_KIB   what the model needs without any context.
+fixed_kib() {
+  echo $((MODEL_KIB + SLM_CAPACITY_ENGINE_KIB + $1 + SLM_CAPACITY_SYSTEM_KIB))
 }
 
 context_kib() {

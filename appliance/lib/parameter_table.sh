@@ -1,7 +1,7 @@
 # Generated from appliance/parameters.yaml by `python -m harness.parameters --write`; don't edit.
 # shellcheck shell=bash disable=SC2034 # read by parameters.sh and appliance.sh
 
-declare -ga SLM_PARAM_NAMES=(ONEAPP_SLM_ADMIN_PASSWORD ONEAPP_SLM_CONTEXT_SIZE ONEAPP_SLM_THREADS ONEAPP_SLM_TLS_MODE ONEAPP_SLM_TLS_CERT ONEAPP_SLM_TLS_KEY ONEAPP_SLM_DOMAIN ONEAPP_SLM_ACME_DIRECTORY ONEAPP_SLM_ACME_CA ONEAPP_SLM_CORS_ORIGINS ONEAPP_SLM_MODEL_TEMPERATURE)
+declare -ga SLM_PARAM_NAMES=(ONEAPP_SLM_ADMIN_PASSWORD ONEAPP_SLM_CONTEXT_SIZE ONEAPP_SLM_THREADS ONEAPP_SLM_TLS_MODE ONEAPP_SLM_TLS_CERT ONEAPP_SLM_TLS_KEY ONEAPP_SLM_DOMAIN ONEAPP_SLM_ACME_DIRECTORY ONEAPP_SLM_ACME_CA ONEAPP_SLM_CORS_ORIGINS ONEAPP_SLM_MODEL_TEMPERATURE ONEAPP_SLM_SECOND_MODEL)
 declare -gA SLM_PARAM_LABEL=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='admin_password'
   [ONEAPP_SLM_CONTEXT_SIZE]='context_size'
@@ -14,6 +14,7 @@ declare -gA SLM_PARAM_LABEL=(
   [ONEAPP_SLM_ACME_CA]='acme_ca'
   [ONEAPP_SLM_CORS_ORIGINS]='cors_origins'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='temperature'
+  [ONEAPP_SLM_SECOND_MODEL]='second_model'
 )
 declare -gA SLM_PARAM_TYPE=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='password'
@@ -27,6 +28,7 @@ declare -gA SLM_PARAM_TYPE=(
   [ONEAPP_SLM_ACME_CA]='base64_pem'
   [ONEAPP_SLM_CORS_ORIGINS]='origins'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='decimal'
+  [ONEAPP_SLM_SECOND_MODEL]='model_name'
 )
 declare -gA SLM_PARAM_DEFAULT=(
   [ONEAPP_SLM_CONTEXT_SIZE]='8192'
@@ -66,6 +68,7 @@ declare -gA SLM_PARAM_SECRET=(
   [ONEAPP_SLM_ACME_CA]='false'
   [ONEAPP_SLM_CORS_ORIGINS]='false'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='false'
+  [ONEAPP_SLM_SECOND_MODEL]='false'
 )
 declare -gA SLM_PARAM_STAGE=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='configure'
@@ -79,6 +82,7 @@ declare -gA SLM_PARAM_STAGE=(
   [ONEAPP_SLM_ACME_CA]='configure'
   [ONEAPP_SLM_CORS_ORIGINS]='configure'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='configure'
+  [ONEAPP_SLM_SECOND_MODEL]='configure'
 )
 declare -gA SLM_PARAM_INPUT=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='O|password'
@@ -92,6 +96,7 @@ declare -gA SLM_PARAM_INPUT=(
   [ONEAPP_SLM_ACME_CA]='O|text64'
   [ONEAPP_SLM_CORS_ORIGINS]='O|text'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='O|text'
+  [ONEAPP_SLM_SECOND_MODEL]='O|text'
 )
 declare -gA SLM_PARAM_ACCEPTED=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='8 to 128 characters out of A-Z a-z 0-9 . _ ~ + / = - and no well-known password'
@@ -105,6 +110,7 @@ declare -gA SLM_PARAM_ACCEPTED=(
   [ONEAPP_SLM_ACME_CA]='base64 of PEM certificates'
   [ONEAPP_SLM_CORS_ORIGINS]='* or a comma list of origins such as https://ide.example.org:8443, at most 32'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='a decimal number from 0 to 2 such as 0.15'
+  [ONEAPP_SLM_SECOND_MODEL]='the name of a GGUF file in /opt/slm-copilot/models without its ending, such as qwen2.5-coder-7b; letters, digits, dot, underscore and hyphen, at most 64'
 )
 declare -gA SLM_PARAM_HELP=(
   [ONEAPP_SLM_ADMIN_PASSWORD]='Password of the API user admin, also accepted as Bearer token; empty = one is generated'
@@ -118,4 +124,5 @@ declare -gA SLM_PARAM_HELP=(
   [ONEAPP_SLM_ACME_CA]='CA certificate that the ACME directory'\''s own TLS is verified with (base64 of PEM); empty = the system'\''s CAs'
   [ONEAPP_SLM_CORS_ORIGINS]='Web origins whose browser pages may call the API'
   [ONEAPP_SLM_MODEL_TEMPERATURE]='Sampling temperature where a request names none; lower is more deterministic'
+  [ONEAPP_SLM_SECOND_MODEL]='A second model beside the first, loaded in its place when a request names it (engine LocalAI); empty = none'
 )

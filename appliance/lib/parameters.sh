@@ -163,6 +163,20 @@ problem_of_https_url() {
   fi
 }
 
+# A file's name and a client's word for the model: neither a path nor an option.
+problem_of_model_name() {
+  local value=$2
+  if ((${#value} > 64)); then
+    PROBLEM="the value is too long"
+  elif [[ ! $value =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED is not a model's name"
+  elif [[ ${value,,} == *.gguf ]]; then
+    quote "$value"
+    PROBLEM="$QUOTED has the file's ending"
+  fi
+}
+
 problem_of_origins() {
   local value=$2 entries origin bare
   [[ $value != '*' ]] || return 0

@@ -14,6 +14,7 @@ SLM_ENGINE_ENV=$SLM_CONFIG_DIR/engine.env
 # an engine's internal key, and the description of its model, where it needs them
 SLM_ENGINE_KEY=$SLM_CONFIG_DIR/engine-key.env
 SLM_ENGINE_MODEL=$SLM_CONFIG_DIR/engine-model.yaml
+SLM_ENGINE_SECOND_MODEL=$SLM_CONFIG_DIR/engine-second-model.yaml
 # the engine's own: what it has read of its clients' prompts
 SLM_KEPT_DIR=$SLM_ROOT/var/lib/slm-engine
 SLM_PASSWORD_FILE=$SLM_CONFIG_DIR/admin-password

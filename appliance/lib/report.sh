@@ -63,7 +63,7 @@ render_report() {
 endpoint=$(public_endpoint)
 username=$SLM_ADMIN_USER
 password=$SLM_PASSWORD
-model=$SLM_MODEL_ID
+model=$SLM_MODEL_ID$(report_second_model)
 
 $certificate
 
@@ -107,7 +107,7 @@ announce_ready() {
   {
     printf ' SLM-Copilot %s, flavor %s\n' "$SLM_VERSION" "$SLM_FLAVOR"
     printf ' API       %s\n' "$endpoint"
-    printf ' Model     %s\n' "$SLM_MODEL_ID"
+    printf ' Model     %s\n' "$SLM_MODEL_ID${SLM_VALUE[second_model]:+ ${SLM_VALUE[second_model]}}"
     printf ' Password  grep ^password %s\n' "$SLM_REPORT"
     ! serves_selfsigned_pair || printf ' CA file   %s\n' "$SLM_TLS_CERT"
     printf '\n'

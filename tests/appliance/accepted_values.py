@@ -92,6 +92,13 @@ def _https_url(_parameter: Parameter, value: bytes) -> bool:
     return match is not None and 1 <= int(match[1] or 443) <= 65535
 
 
+def _model_name(_parameter: Parameter, value: bytes) -> bool:
+    text = _text(value)
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text) is not None and not text.lower().endswith(
+        ".gguf"
+    )
+
+
 def _origins(_parameter: Parameter, value: bytes) -> bool:
     text = _text(value)
     if text == "*":
@@ -114,4 +121,5 @@ ORACLES: Mapping[Kind, Callable[[Parameter, bytes], bool]] = {
     "hostname": _hostname,
     "https_url": _https_url,
     "origins": _origins,
+    "model_name": _model_name,
 }

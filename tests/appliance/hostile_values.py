@@ -68,6 +68,10 @@ RIGHT: Mapping[Kind, st.SearchStrategy[str]] = {
         st.lists(_ORIGIN, min_size=1, max_size=5).map(", ".join),
         st.integers(1, 40).map(lambda n: ",".join(["https://a.example"] * n)),
     ),
+    "model_name": st.one_of(
+        st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=70),
+        st.sampled_from(["qwen2.5-coder-7b", "Model.GGUF", "a.gguf", ".a", "-a", "_a", "a", "a/b"]),
+    ),
 }
 """Mostly right values, some of them just beside what is accepted."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from bash_guest import Guest
+from gguf_file import SMALL_MODEL, Value, write_gguf
 
 from harness.image.localai_tree import told_to
 
@@ -17,12 +19,16 @@ BUILDS = ("llama-cpp-avx", "llama-cpp-avx2", "llama-cpp-avx512", "llama-cpp-fall
 
 INSTALL = "load_flavor; resolve_model; engine_install"
 CONFIGURE_ENGINE = (
-    "load_flavor; validate_parameters; resolve_model; resolve_threads; check_capacity; engine_configure"
+    "load_flavor; validate_parameters; resolve_model; resolve_second_model; resolve_threads; check_capacity;"
+    "check_second_capacity; engine_configure"
 )
 CONFIGURE = (
-    "load_flavor; validate_parameters; resolve_addresses; resolve_model; resolve_threads; check_capacity;"
-    "resolve_password; configure_tls; configure_proxy; engine_configure"
+    "load_flavor; validate_parameters; resolve_addresses; resolve_model; resolve_second_model;"
+    "resolve_threads; check_capacity; check_second_capacity; resolve_password; configure_tls;"
+    "configure_proxy; engine_configure"
 )
+SECOND = {"ONEAPP_SLM_SECOND_MODEL": "Alpha-7b.q4"}
+"""A context with a second model. Of the two names it is the first in the alphabet."""
 
 
 def put_localai(guest: Guest, *, tool_calls: str = "", version: str = VERSION) -> None:
@@ -45,6 +51,18 @@ def put_localai(guest: Guest, *, tool_calls: str = "", version: str = VERSION) -
     guest.stub("id", "#!/bin/sh\necho 990\n")
     guest.stub("chown", "#!/bin/sh\n")
     guest.environment["SLM_NGINX_MODULES"] = "/usr/lib/nginx/modules"
+
+
+def put_second_model(
+    guest: Guest,
+    header: Mapping[str, Value] = SMALL_MODEL,
+    size: int = 0,
+    name: str = SECOND["ONEAPP_SLM_SECOND_MODEL"],
+) -> Path:
+    """A GGUF file as somebody places it, readable by its owner alone."""
+    path = write_gguf(guest.path(f"/opt/slm-copilot/models/{name}.gguf"), header, size=size)
+    path.chmod(0o600)
+    return path
 
 
 def load_njs(guest: Guest) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from bash_guest import APPLIANCE, Guest
-from localai_guest import configured, environment_of, put_localai
+from localai_guest import SECOND, configured, environment_of, put_localai, put_second_model
 from nginx_site import CHAT
 
 TABLE = Path(__file__).with_name("localai_mitigations.yaml")
@@ -18,6 +18,9 @@ ROWS: list[dict[str, Any]] = yaml.safe_load(TABLE.read_text())["mitigations"]
 NAMES = [row["wrong"] for row in ROWS]
 UNIT = "/etc/systemd/system/slm-engine.service"
 MODEL = "/etc/slm-copilot/engine-model.yaml"
+
+DESCRIPTIONS = ("model", "devstral", "first", "second")
+"""The words of `in` for descriptions of models, whose keys are dotted paths."""
 
 Documents = Mapping[str, Any]
 
@@ -52,8 +55,15 @@ def documents(guest_factory: Callable[[str], Guest]) -> Documents:
     devstral = guest_factory("devstral")
     put_localai(devstral, tool_calls="devstral")
     devstral.run("load_flavor; validate_parameters; resolve_model; resolve_threads; engine_configure")
+    two = guest_factory("two-models")
+    put_localai(two, tool_calls="devstral")
+    put_second_model(two)
+    configured(two, **SECOND)
     engine = guest.path("/opt/slm-copilot/engine")
     return {
+        "two": environment_of(two.path("/etc/slm-copilot/engine.env")),
+        "first": yaml.safe_load(two.path(MODEL).read_text()),
+        "second": yaml.safe_load(two.path("/etc/slm-copilot/engine-second-model.yaml").read_text()),
         "environment": environment_of(guest.path("/etc/slm-copilot/engine.env")),
         "model": yaml.safe_load(guest.path(MODEL).read_text()),
         "devstral": yaml.safe_load(devstral.path(MODEL).read_text()),
@@ -83,7 +93,7 @@ def complaint(row: Mapping[str, Any], documents: Documents) -> str:
 
 
 def _look_up(document: Any, row: Mapping[str, Any]) -> Any:
-    if row["in"] not in ("model", "devstral"):
+    if row["in"] not in DESCRIPTIONS:
         return document.get(row["key"])
     for name in row["key"].split("."):
         document = document.get(name) if isinstance(document, dict) else None
@@ -97,7 +107,7 @@ def spoil(row: Mapping[str, Any], documents: Documents) -> Documents:
     if isinstance(document, list):
         document[:] = [line for line in document if line != row["key"]]
         return spoilt
-    *folders, last = row["key"].split(".") if row["in"] in ("model", "devstral") else [row["key"]]
+    *folders, last = row["key"].split(".") if row["in"] in DESCRIPTIONS else [row["key"]]
     for name in folders:
         document = document[name]
     if row.get("absent"):

@@ -33,10 +33,11 @@ DEFAULTS = {
     "ONEAPP_SLM_ACME_CA": "",
     "ONEAPP_SLM_CORS_ORIGINS": "*",
     "ONEAPP_SLM_MODEL_TEMPERATURE": "0.15",
+    "ONEAPP_SLM_SECOND_MODEL": "",
 }
 
 
-def test_the_eleven_parameters_with_their_defaults() -> None:
+def test_the_twelve_parameters_with_their_defaults() -> None:
     assert {parameter.name: parameter.default for parameter in load_parameters()} == DEFAULTS
 
 

@@ -35,6 +35,7 @@ GOOD = {
         ",".join(f"https://h{n}.example" for n in range(32)),
     ],
     "ONEAPP_SLM_MODEL_TEMPERATURE": ["0", "0.15", "2", "2.0", "1.999999"],
+    "ONEAPP_SLM_SECOND_MODEL": ["qwen2.5-coder-7b", "Qwen2.5_Coder", "7b", "x" * 64],
 }
 BAD = {
     "ONEAPP_SLM_ADMIN_PASSWORD": [
@@ -145,6 +146,21 @@ BAD = {
         "inf",
         "0.15 ",
         "1;system(1)",
+    ],
+    "ONEAPP_SLM_SECOND_MODEL": [
+        "../etc/passwd",
+        "/opt/model",
+        "-model",
+        ".hidden",
+        "model.gguf",
+        "Model.GGUF",
+        "two models",
+        "a,b",
+        "a$(id)",
+        "a\nb",
+        'a"b',
+        "mödel",
+        "x" * 65,
     ],
 }
 

@@ -28,4 +28,10 @@ unset LLAMACPP_GRPC_SERVERS LLAMACPP_PARALLEL
 trap '' PIPE XFSZ
 backend=$(choose_backend)
 exec > >(exec systemd-cat --identifier=slm-engine --level-prefix=false "$ENGINE_DIR/backend-log") 2>&1
+# after the reader of the log, which must not hold what is locked
+if [[ -n ${SLM_ONLY_BACKEND:-} ]]; then
+  # shellcheck source=/dev/null
+  . "$ENGINE_DIR/only-backend"
+  become_only_backend "$SLM_ONLY_BACKEND" "${*: -1}"
+fi
 exec "$backend/run.sh" "$@"
