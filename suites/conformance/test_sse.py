@@ -38,6 +38,9 @@ EARLY_LOOK = 0.4
 """Share of those times after which a quick engine has noticed already."""
 SLOWEST_RATIO = 0.8
 """Least ratio of the ITL's median through the proxy to the engine's own: less means bursts."""
+LATEST_FIRST = 0.75
+"""Share of the answer's time after which its first token must have come: what collects an answer brings its
+first with the last. Reading the prompt took half of the time on a host that others used, too."""
 TRIES = 3
 """Two runs one after the other differ when the host is busy; a buffering proxy fails every pair."""
 
@@ -76,7 +79,7 @@ def test_nothing_follows_the_end_marker(stream: Stream) -> None:
 
 def test_the_first_token_comes_long_before_the_last(stream: Stream) -> None:
     times = output_times_s(stream.events)
-    assert ttft_s(stream.events) <= 0.5 * times[-1], f"first at {times[0]:.2f} s, last at {times[-1]:.2f} s"
+    assert ttft_s(stream.events) <= LATEST_FIRST * times[-1], f"first at {times[0]:.2f} s, last at {times[-1]:.2f} s"
 
 
 def test_tokens_arrive_one_by_one(stream: Stream) -> None:
