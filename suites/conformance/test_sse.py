@@ -79,7 +79,9 @@ def test_nothing_follows_the_end_marker(stream: Stream) -> None:
 
 def test_the_first_token_comes_long_before_the_last(stream: Stream) -> None:
     times = output_times_s(stream.events)
-    assert ttft_s(stream.events) <= LATEST_FIRST * times[-1], f"first at {times[0]:.2f} s, last at {times[-1]:.2f} s"
+    assert ttft_s(stream.events) <= LATEST_FIRST * times[-1], (
+        f"first at {times[0]:.2f} s, last at {times[-1]:.2f} s"
+    )
 
 
 def test_tokens_arrive_one_by_one(stream: Stream) -> None:
