@@ -117,10 +117,12 @@ def establish_trust(place: Place, target: Path, *, ca: Path | None, fingerprint:
 def _pinned(place: Place, wanted: bytes) -> str:
     """The certificate that is served, when it is the one with this digest."""
     der = _served(place)
-    if not hmac.compare_digest(hashlib.sha256(der).digest(), wanted):
+    served = hashlib.sha256(der).digest()
+    if not hmac.compare_digest(served, wanted):
         raise HarnessError(
             f"{place.url} serves another certificate than the pinned one: "
-            f"its fingerprint is {hashlib.sha256(der).hexdigest()}",
+            # As the report writes it, for people who compare the two.
+            f"its fingerprint is {served.hex(':').upper()}",
             hint="a renewed certificate has a new one: compare it with the appliance's report before use",
         )
     pem = ssl.DER_cert_to_PEM_cert(der)
@@ -162,7 +164,10 @@ def _handshake(place: Place, context: ssl.SSLContext) -> bytes:
         raise HarnessError(f"{place.host} can't be found: {error.strerror}", hint="check URL=") from None
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).lower().replace("_", " ")
-        raise HarnessError(f"{place.url} doesn't speak TLS as it should: {reason}") from None
+        raise HarnessError(
+            f"{place.url} doesn't speak TLS as it should: {reason}",
+            hint=f"is {place.port} the port of the appliance's HTTPS?",
+        ) from None
     except (OSError, ValueError) as error:
         late = isinstance(error, TimeoutError)
         told = getattr(error, "strerror", None) or str(error) or type(error).__name__

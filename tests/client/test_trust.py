@@ -139,6 +139,7 @@ def test_another_certificate_than_the_pinned_one_is_refused(tmp_path: Path) -> N
         last = "0" if fingerprint(tmp_path)[-1] != "0" else "1"
         told = complaint(place, tmp_path, pin=almost + last)
     assert "serves another certificate than the pinned one" in told
+    assert fingerprint(tmp_path) in told, "to be compared with the report, which writes it so"
     assert not (tmp_path / "trust.pem").exists()
 
 
