@@ -234,7 +234,12 @@ def behind(guest_factory: Callable[[str], Guest]) -> Iterator[tuple[Site, Engine
 
 def ask(site: Site, body: dict[str, object], path: str = CHAT) -> int:
     headers = {**bearer(), "Content-Type": "application/json"}
-    return site.ask("POST", path, headers, json.dumps({"messages": [], **body})).status
+    return site.ask(
+        "POST",
+        path,
+        headers,
+        json.dumps({"messages": [{"role": "user", "content": "Hello"}], "prompt": "Hello", **body}),
+    ).status
 
 
 @pytest.mark.parametrize("name", [FIRST, NAME])

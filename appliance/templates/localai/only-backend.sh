@@ -47,12 +47,16 @@ is_backend() {
   mapfile -d '' -t words 2>/dev/null <"${SLM_PROC:-/proc}/$1/cmdline" && [[ ${words[*]: -1} == "$2" ]]
 }
 
-# backend_port ADDRESS STATE   a TCP connection of that address is in that state: 0A is listening, 01 connected.
+# backend_port ADDRESS STATE   a TCP connection of that address is in that state: 0A is listening, 01 connected. A
+# backend may use a socket of IPv6 for its address of IPv4, which then has zeros and FFFF in front.
 backend_port() {
-  local lines port
+  local file port lines='' address='([0-9A-F]{24})?[0-9A-F]{8}'
+  local -a more
   printf -v port '%04X' "${1##*:}"
-  mapfile -t lines <"${SLM_PROC:-/proc}/net/tcp"
-  [[ ${lines[*]} =~ \ 0100007F:$port\ [0-9A-F]{8}:[0-9A-F]{4}\ $2\  ]]
+  for file in "${SLM_PROC:-/proc}"/net/tcp "${SLM_PROC:-/proc}"/net/tcp6; do
+    [[ ! -r $file ]] || { mapfile -t more <"$file" && lines+=" ${more[*]}"; }
+  done
+  [[ $lines =~ \ ([0-9A-F]{24})?0100007F:$port\ $address:[0-9A-F]{4}\ $2\  ]]
 }
 
 # backend_ticks PID   its CPU time in hundredths of a second.
