@@ -18,6 +18,8 @@ from harness.results.model import CellTimings, Check, Label, Metric, metric_from
 
 TESTS_FILE = "tests.jsonl"
 CELL_FILE = "cell.json"
+ONLY_INSIDE = "not_measurable_from_outside"
+"""Of a cell's conditions: what a benchmark at an endpoint leaves out, in words."""
 LONGEST_DETAILS = 20_000
 """Characters of a failure's long text that are kept: its beginning and its end."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from harness import terminal
+from harness.cell.record import ONLY_INSIDE
 from harness.cli.asked_password import read_password
 from harness.cli.run_cell import CellPlan
 from harness.cli.run_cells import run_cells
@@ -92,6 +93,8 @@ def run(request: EndpointRequest) -> int:
         raise KeyboardInterrupt
     results = _results(request, endpoint, cells, tuple(minimums), started, clock, interrupted=interrupted)
     conclude(results, publish(results, run_folder))
+    if only_inside := results.cells[0].conditions.get(ONLY_INSIDE):
+        terminal.say(f"not measurable from outside: {only_inside}", "dim")
     return exit_code(results.verdict, fault=bool(results.fault), interrupted=results.interrupted)
 
 

@@ -12,6 +12,7 @@ from harness.bench.prompts import Calibration, calibrate, cold_prompt, count_by
 from harness.bench.statistics import median
 from harness.bench.wire import Connection, Failure, appliance_target, open_connection
 from harness.cell.fixtures import session_of
+from harness.cell.record import ONLY_INSIDE
 from harness.client.https import ApplianceAddress
 from harness.profiles import Profile, find_profile, load_profiles
 from harness.terminal import say
@@ -98,7 +99,6 @@ def profile(request: pytest.FixtureRequest) -> Profile | None:
 def accepted(
     way: Way, plan: ShortPlan, record_conditions: Callable[[Mapping[str, object]], None]
 ) -> Accepted:
-    say(f"  not measurable from outside: {'; '.join(plan.only_inside)}", "dim")
     # Another seed each time: what an earlier run asked is in the appliance's prompt cache.
     seed = secrets.randbelow(2**31)
     connections = connect_times(way)
@@ -123,7 +123,7 @@ def accepted(
         {
             "seed": seed,
             "left_out": "; ".join(found.left_out) or "nothing",
-            "not_measurable_from_outside": "; ".join(plan.only_inside),
+            ONLY_INSIDE: "; ".join(plan.only_inside),
         }
     )
     return found

@@ -28,11 +28,14 @@ CHECKS = """
 from pathlib import Path
 import pytest
 
-def test_of_the_appliance(appliance, accelerator, tls_mode, stretch, largest_context, record_metric):
+def test_of_the_appliance(
+    appliance, accelerator, tls_mode, stretch, largest_context, record_metric, record_conditions
+):
     assert (appliance.model, accelerator, tls_mode, stretch) == ("a-model", "unknown", "selfsigned", 4.0)
     assert largest_context == 262144
     assert len(appliance.password) == 32
     record_metric("speed", "tok/s", 3.0)
+    record_conditions({"not_measurable_from_outside": "its boot"})
 
 def test_the_password_is_where_nobody_else_can_see_it(appliance):
     for place in ("cmdline", "environ"):
@@ -131,6 +134,7 @@ def test_a_whole_run(
     assert "- Image: none; it serves a-model\n" in summary
     assert "| endpoint | an appliance that runs already | PASS |" in summary
     assert "for the image" not in said
+    assert "not measurable from outside: its boot\n" in said
     for file in (tmp_path / "reports").rglob("*"):
         assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
 
