@@ -82,7 +82,7 @@ def _copyright(doc: Path, package: str) -> str:
     try:
         inside = path.resolve().is_relative_to(doc.resolve())
         return path.read_text(encoding="utf-8", errors="replace") if inside else ""
-    except OSError:
+    except (OSError, RuntimeError):  # links in a circle are a RuntimeError
         return ""
 
 

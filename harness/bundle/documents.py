@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from harness.bundle.declaration import MARKETPLACE
+from harness.bundle.disk import NEEDS
 from harness.bundle.product import Product
 from harness.errors import HarnessError
 from harness.gate.evidence import Run
@@ -19,7 +20,7 @@ from harness.parameters import render_markdown_table
 from harness.profiles import load_profiles
 from harness.results.machine_label import machine_label
 from harness.results.model import Cell, Metric
-from harness.results.quantity import with_interval
+from harness.results.quantity import target, with_interval
 
 CHANGELOG = REPOSITORY / "CHANGELOG.md"
 UNRELEASED = "Unreleased"
@@ -117,10 +118,9 @@ def _metric_table(shown: Sequence[tuple[Run, Cell, Metric]]) -> Iterator[str]:
     yield "| metric | value (95 % interval) | n | target | verdict | profile | on | run |"
     yield "|---|---|--:|---|---|---|---|---|"
     for run, cell, metric in shown:
-        target = "" if metric.target is None else f"{metric.target:g} {metric.unit}"
         verdict = "" if metric.target is None else metric.verdict or ""
         cells = (
-            metric.title, with_interval(metric), str(metric.n or ""), target, verdict, cell.profile,
+            metric.title, with_interval(metric), str(metric.n or ""), target(metric), verdict, cell.profile,
             machine_label(cell), run.results.started,
         )  # fmt: skip
         yield "| " + " | ".join(" ".join(one.split()).replace("|", "\\|") for one in cells) + " |"
@@ -141,6 +141,7 @@ def _render(name: str, product: Product, **values: object) -> str:
         contents=product.contents,
         released=product.image,
         image=product.subject.image,
+        needs=NEEDS,
         **values,
     )
     lines = [line.rstrip() for line in text.splitlines()]

@@ -46,7 +46,10 @@ def copy_tree(disk: RootDisk, path: str, target: Path) -> Path:
 
 
 def _debugfs(disk: RootDisk, request: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(_command(disk, request), capture_output=True, timeout=_TIMEOUT_S, check=False)
+    try:
+        return subprocess.run(_command(disk, request), capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise HarnessError(f"debugfs took longer than {_TIMEOUT_S // 60} minutes: {request}") from None
 
 
 def _command(disk: RootDisk, request: str) -> list[str | Path]:

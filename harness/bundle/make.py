@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.bundle.debian_packages import installed_packages
 from harness.bundle.declaration import MARKETPLACE, load_declaration
 from harness.bundle.disk import release_image
 from harness.bundle.documents import changelog, description, readme, release_notes, section_of
-from harness.bundle.guest_files import copy_tree, file_sha256, read_file
+from harness.bundle.image_contents import APPLIANCE_SCRIPT, read_contents
 from harness.bundle.listing import (
     NOT_FOR_UPLOAD,
     SPEC_FILE,
@@ -28,25 +24,19 @@ from harness.bundle.product import Contents, Product, ReleasedImage
 from harness.bundle.sbom import Materials, sbom_json
 from harness.bundle.sums import write_sums
 from harness.bundle.validate import problems_of
+from harness.bundle.whole_folder import whole_folder
 from harness.errors import HarnessError
 from harness.gate.evidence import Run
 from harness.gate.judge import Answer
 from harness.gate.subject import Subject
-from harness.locations import REPOSITORY
+from harness.image.content_key import file_sha256
 from harness.locking import exclusive
-from harness.machine.root_disk import RootDisk, root_disk
 from harness.parameters import load_parameters
 from harness.results.publish import RESULTS_FILE
 from harness.results.seal import JUNIT_FILE
 from harness.terminal import step
 
-MAKING_PREFIX = ".making-"
 MARK_FILE = "NOT-FOR-UPLOAD.txt"
-APPLIANCE_SCRIPT = REPOSITORY / "appliance" / "appliance.sh"
-
-OS_RELEASE = "/usr/lib/os-release"
-FLAVOR_ENV = "/opt/slm-copilot/flavor.env"
-MODELS = "/opt/slm-copilot/models"
 
 
 @dataclass(frozen=True)
@@ -76,11 +66,13 @@ def make_bundle(answer: Answer, output: Path, sources: Sources | None = None) ->
     declaration = load_declaration(subject.image.flavor)
     upload = answer.rules.upload
     name = bundle_name(declaration.name, subject, upload=upload)
-    with exclusive("bundle", "another release"), _whole(output, name) as work:
+    with exclusive("bundle", "another release"), whole_folder(output, name) as work:
         file = f"{declaration.name}-{'' if upload else f'{subject.image.flavor}-'}{subject.version}.qcow2"
         with step("Read what is in the image"):
             contents = sources.read_contents(subject, work)
         image = sources.release_image(subject.image.path, work / file)
+        with step("Look at the judged image again"):
+            _require_unchanged(subject)
         product = Product(
             declaration, subject, contents, image, load_parameters(), subject.built, upload=upload
         )
@@ -95,36 +87,18 @@ def make_bundle(answer: Answer, output: Path, sources: Sources | None = None) ->
     return output / name
 
 
+def _require_unchanged(subject: Subject) -> None:
+    if file_sha256(subject.image.path) != subject.sha256:
+        raise HarnessError(
+            f"{subject.image.path} changed while the bundle was made of it", hint="ask the gate again"
+        )
+
+
 def bundle_name(appliance: str, subject: Subject, *, upload: bool) -> str:
     """The folder's name tells what must not be uploaded."""
     if upload:
         return f"{appliance}-{subject.version}"
     return f"{appliance}-{subject.image.flavor}-{subject.version}-{NOT_FOR_UPLOAD}"
-
-
-@contextmanager
-def _whole(output: Path, name: str) -> Iterator[Path]:
-    """A folder that becomes `output`/`name` when the block ends well and is removed when it doesn't. What a
-    killed run left is swept."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for left in output.glob(f"{MAKING_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=MAKING_PREFIX, dir=output))
-    except OSError as error:
-        raise HarnessError(f"can't make a bundle in {output}: {error.strerror}") from None
-    try:
-        yield work
-        work.chmod(0o755)
-        final, old = output / name, output / f"{MAKING_PREFIX}replaced-{work.name[-8:]}"
-        if final.exists():
-            final.rename(old)
-        work.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise HarnessError(f"the bundle can't be written: {error.strerror}: {error.filename}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _write_texts(work: Path, product: Product, answer: Answer) -> None:
@@ -192,69 +166,3 @@ def materials_of(product: Product) -> Materials:
         parts=subject.parts or (),
         packages=contents.packages,
     )
-
-
-def read_contents(subject: Subject, work: Path) -> Contents:
-    """What the image itself tells, held against the papers beside it.
-
-    Raises HarnessError when they contradict each other, or the model in it isn't the pinned file.
-    """
-    disk = root_disk(subject.image.path)
-    system = _settings(read_file(disk, OS_RELEASE))
-    baked_in = _settings(read_file(disk, FLAVOR_ENV))
-    _require_papers(subject, baked_in)
-    doc = copy_tree(disk, "/usr/share/doc", _folder(work / ".guest"))
-    status = read_file(disk, "/var/lib/dpkg/status").decode("utf-8", errors="replace")
-    packages = installed_packages(status, doc)
-    shutil.rmtree(work / ".guest")
-    return Contents(
-        os_id=system.get("ID", ""),
-        os_name=system.get("NAME", "").split(" ")[0],
-        os_version=system.get("VERSION_ID", ""),
-        packages=packages,
-        model_name=baked_in.get("SLM_MODEL_NAME", subject.image.model),
-        model_licence=baked_in.get("SLM_MODEL_LICENSE", ""),
-        model_sha256=_model_sha256(disk, subject),
-    )
-
-
-def _require_papers(subject: Subject, baked_in: dict[str, str]) -> None:
-    image = subject.image
-    for name, said in (
-        ("SLM_FLAVOR", image.flavor),
-        ("SLM_ENGINE", image.engine),
-        ("SLM_ENGINE_VERSION", image.engine_version),
-        ("SLM_MODEL_ID", image.model),
-        ("SLM_VERSION", subject.version),
-    ):
-        if baked_in.get(name) != said:
-            raise HarnessError(
-                f"{image.path} has {name}={baked_in.get(name, '')} in it, its image.json says {said}",
-                hint="the papers beside the image are of another one",
-            )
-
-
-def _model_sha256(disk: RootDisk, subject: Subject) -> str:
-    found = file_sha256(disk, f"{MODELS}/{subject.model_file}")
-    pinned = [part for part in subject.parts or () if part.role == "model"]
-    if not any(part.sha256 == found for part in pinned):
-        raise HarnessError(
-            f"the model {subject.model_file} in the image (sha256 {found}) is none that was pinned",
-            hint=f"pinned: {', '.join(part.sha256 for part in pinned) or 'none'}",
-        )
-    return found
-
-
-def _settings(content: bytes) -> dict[str, str]:
-    """NAME=value lines as shells and os-release(5) quote them."""
-    settings = {}
-    for line in content.decode("utf-8", errors="replace").splitlines():
-        name, equals, value = line.partition("=")
-        if equals and not line.startswith("#"):
-            settings[name] = "".join(shlex.split(value))
-    return settings
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir()
-    return path

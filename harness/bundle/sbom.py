@@ -77,7 +77,10 @@ def sbom_problem(text: str) -> str:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
-    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    try:
+        error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    except (ValueError, RecursionError):
+        return "is no JSON"
     return "" if error is None else " ".join(str(error.data.message).split())[:300]
 
 

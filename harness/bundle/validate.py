@@ -7,6 +7,7 @@ integration), its marketplace driver and its CLI; docs/release.md lists them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.bundle.validate_yaml import yaml_problem
 from harness.errors import HarnessError
 
 UUID_FILE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.yaml")
+TEXTS = (".yaml", ".md", ".json", ".txt", ".rb", ".sh", ".xml", ".sha256", ".md5", "")
 OTHER_YAML = {"metadata.yaml", "tests.yaml", "context.yaml"}
 
 
@@ -44,6 +46,8 @@ def _problems(folder: Path, *, upload: bool) -> list[str]:
     names = sorted(path.name for path in appliances.iterdir() if path.is_dir()) if appliances.is_dir() else []
     if len(names) != 1:
         return [f"marketplace/appliances has {len(names)} folders, one appliance is wanted"]
+    if problems := list(_unreadable(folder)):
+        return problems
     problems = [*sums_problems(folder)]
     name = names[0]
     if not NAME.fullmatch(name):
@@ -57,9 +61,12 @@ def _problems(folder: Path, *, upload: bool) -> list[str]:
         text = path.read_text(encoding="utf-8")
         if problem := yaml_problem(text):
             problems.append(f"{path.name}: {problem}")
+            documents[path.name] = None
+            continue
         try:
             documents[path.name] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError) as error:
+            problems.append(f"{path.name}: {' '.join(str(error).split())}")
             documents[path.name] = None
     listings = [file for file in documents if file not in OTHER_YAML]
     if len(listings) != 1 or not UUID_FILE.fullmatch(listings[0]):
@@ -76,6 +83,27 @@ def _problems(folder: Path, *, upload: bool) -> list[str]:
     problems += contribution_problems(own, name, listing, documents)
     problems += release_problems(folder, name, listing, upload=upload)
     return problems + _mark_problems(folder, listing, upload=upload)
+
+
+def _unreadable(folder: Path) -> Iterator[str]:
+    """What an upload would lose, and what can't be looked into."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_symlink():
+            yield f"{name}: is a symbolic link"
+        elif path.is_file():
+            if path.suffix in TEXTS and not _is_text(path):
+                yield f"{name}: is no UTF-8 text"
+        elif not path.is_dir():
+            yield f"{name}: is neither a file nor a folder"
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _mark_problems(folder: Path, listing: dict[str, Any], *, upload: bool) -> list[str]:

@@ -140,10 +140,11 @@ def _text_problems(own: Path, listing: Mapping[str, Any]) -> Iterator[str]:
         if missing := [one for one in SECTIONS if one not in lines]:
             yield f"README.md: has no section {missing[0]}"
         template = listing.get("opennebula_template")
-        inputs = template.get("user_inputs") if isinstance(template, dict) else {}
+        inputs = template.get("user_inputs") if isinstance(template, dict) else None
         text = "\n".join(lines)
-        if untold := [key for key in inputs or {} if f"`{str(key).upper()}`" not in text]:
-            yield f"README.md: doesn't tell of {untold[0].upper()}"
+        asked = [str(key).upper() for key in inputs] if isinstance(inputs, dict) else []
+        if untold := [key for key in asked if f"`{key}`" not in text]:
+            yield f"README.md: doesn't tell of {untold[0]}"
     if not changes.is_file():
         yield "CHANGELOG.md: is missing"
     else:

@@ -199,7 +199,10 @@ def _image_problems(listing: Mapping[str, Any], *, upload: bool) -> Iterator[str
         value = checksum.get(kind) if isinstance(checksum, dict) else None
         if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
             yield f"images.checksum.{kind}: must be {digits} lower-case hexadecimal digits"
-    url = urlsplit(str(image.get("url", "")))
+    try:
+        url = urlsplit(str(image.get("url", "")))
+    except ValueError:
+        url = urlsplit("")
     if url.scheme not in ("https", "http") or not url.hostname:
         yield f"images.url: {image.get('url')!r} is no address to download from"
     elif upload and url.hostname.endswith(".invalid"):

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.bundle.disk import digests, qcow_facts
+from harness.bundle.disk import COMPRESSION, MOSTLY, NEEDS, digests, qcow_facts
 from harness.bundle.sbom import sbom_problem
 from harness.errors import HarnessError
-from harness.results.model import read_results
+from harness.gate.evidence import read_run
+from harness.image.content_key import file_sha256
+from harness.results.model import Results
 from harness.results.publish import RESULTS_FILE
+from harness.results.seal import JUNIT_FILE, content_digest
 
 
 def release_problems(folder: Path, name: str, listing: Mapping[str, Any], *, upload: bool) -> list[str]:
@@ -43,6 +46,10 @@ def _image_problems(path: Path, name: str, listing: Mapping[str, Any], *, upload
         yield f"{path.name}: is {facts.format}, the entry says {listing.get('format')}"
     if facts.has_backing:
         yield f"{path.name}: needs another file, its backing image"
+    if facts.format == "qcow2" and facts.compressed < MOSTLY:
+        yield f"{path.name}: isn't compressed"
+    if facts.compression == COMPRESSION and NEEDS not in str(listing.get("description")):
+        yield f"description: doesn't say that the host needs {NEEDS}, which reads {COMPRESSION}"
     if told.get("size") != facts.virtual_size:
         wanted_size = f"{facts.virtual_size} bytes, the virtual size and not the file's"
         yield f"images.size: is {told.get('size')}, the disk has {wanted_size}"
@@ -108,18 +115,36 @@ def _notes_problems(folder: Path, image: Path) -> Iterator[str]:
 
 
 def _evidence_problems(folder: Path) -> Iterator[str]:
-    """The runs that the gate counted. Their logs stay where they were made: no seal can be checked here."""
+    """The runs that the gate believed. The logs that a seal covers as well stay where they were made."""
     found = sorted((folder / "evidence").glob(f"*/{RESULTS_FILE}"))
     if not found:
         yield "evidence: there are no results"
     judged = set()
     for path in found:
         try:
-            judged.add(read_results(path).image.sha256)
+            results = read_run(path).results
         except HarnessError as error:
             yield f"evidence: {error.message}"
+            continue
+        judged.add(results.image.sha256)
+        if not _is_as_sealed(path, results):
+            yield f"evidence: {path.parent.name} was changed after it was written"
     if len(judged) > 1:
         yield "evidence: speaks of several images"
+    notes = folder / "RELEASE-NOTES.md"
+    for sha256 in judged if notes.is_file() else ():
+        if sha256 not in notes.read_text(encoding="utf-8"):
+            yield f"evidence: judged an image ({sha256[:12] or 'none'}) that RELEASE-NOTES.md doesn't name"
+
+
+def _is_as_sealed(path: Path, results: Results) -> bool:
+    seal, junit = results.seal, path.with_name(JUNIT_FILE)
+    if seal is None or not junit.is_file() or file_sha256(junit) != seal.files.get(JUNIT_FILE):
+        return False
+    try:
+        return content_digest(json.loads(path.read_text(encoding="utf-8")), seal.files) == seal.sha256
+    except ValueError:
+        return False
 
 
 def _first_image(listing: Mapping[str, Any]) -> Mapping[str, Any]:

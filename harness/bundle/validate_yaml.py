@@ -22,8 +22,11 @@ def yaml_problem(text: str) -> str:
     """The first complaint of yamllint about a file, warnings too; "" for none."""
     from yamllint import linter
 
-    for found in linter.run(text, _config()):
-        return f"line {found.line}: yamllint: {found.desc}"
+    try:
+        for found in linter.run(text, _config()):
+            return f"line {found.line}: yamllint: {found.desc}"
+    except RecursionError:
+        return "is nested too deep"
     return ""
 
 

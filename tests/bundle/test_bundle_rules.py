@@ -6,6 +6,7 @@ import copy
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from harness.bundle.validate_contribution import contribution_problems
 from harness.bundle.validate_listing import listing_problems
 from harness.bundle.validate_yaml import yaml_problem
 from harness.errors import HarnessError
+from harness.results.model import read_results, write_results
+from harness.results.seal import sealed
 
 NAME = "slm-copilot"
 Change = Callable[[dict[str, Any]], object]
@@ -133,6 +136,8 @@ LISTINGS: list[tuple[Change, str]] = [
     (put("images", 0, "size", value="4194304"), "images.size: must be whole bytes"),
     (put("images", 0, "size", value=True), "images.size: must be whole bytes"),
     (put("images", 0, "url", value="ftp://x/y"), "images.url: 'ftp://x/y' is no address"),
+    (put("images", 0, "url", value="https://[::1"), "images.url: 'https://[::1' is no address"),
+    (put(T, "user_inputs", value=5), "context and user_inputs: must be mappings"),
     (drop("images", 0, "checksum", "md5"), "images.checksum.md5: must be 32"),
     (
         put("images", 0, "checksum", "sha256", value="AB" * 32),
@@ -306,6 +311,35 @@ def in_listing(change: Change) -> Edit:
     return edit
 
 
+def uncompressed(bundle: Path) -> None:
+    (image,) = bundle.glob("*.qcow2")
+    packed = image.rename(bundle / "packed.img")
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", packed, image], check=True, timeout=30)
+
+
+def in_evidence(name: str, old: str, new: str) -> Edit:
+    def edit(bundle: Path) -> None:
+        (path,) = bundle.glob(f"evidence/*/{name}")
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return edit
+
+
+def of_another_image(bundle: Path) -> None:
+    """Evidence that is as it was written, but of another image."""
+    (path,) = bundle.glob("evidence/*/results.json")
+    read = read_results(path)
+    other = replace(read, image=replace(read.image, sha256="ab" * 32))
+    write_results(sealed(other, path.parent, path.with_name("junit.xml").read_text()), path)
+
+
+def linked(bundle: Path) -> None:
+    own_folder(bundle).joinpath("README.md").unlink()
+    own_folder(bundle).joinpath("README.md").symlink_to(bundle / NOTES)
+
+
 APPLIANCES = "marketplace/appliances"
 IMAGE = "slm-copilot-ci-0.1.0.qcow2"
 SBOM = "slm-copilot-ci-0.1.0.cdx.json"
@@ -335,6 +369,20 @@ WHOLE: list[tuple[Edit, str]] = [
     (remove("RELEASE-NOTES.md"), "RELEASE-NOTES.md: is missing"),
     (replace_in(NOTES, "## The gate", "## Gate"), "RELEASE-NOTES.md: has no section ## The gate"),
     (lambda b: shutil.rmtree(b / "evidence"), "evidence: there are no results"),
+    (in_evidence("results.json", '"passed": 1', '"passed": 9'), "was changed after it was written"),
+    (in_evidence("results.json", '"value": 31.5', '"value": 1.5'), "was changed after it was written"),
+    (in_evidence("results.json", '"wall_s": 60.0', '"wall_s": 1e999'), "was changed after it was written"),
+    (in_evidence("results.json", '"seal": {', '"seal": null, "sale": {'), "doesn't follow the results"),
+    (in_evidence("junit.xml", "<testsuites", "<testsuites "), "was changed after it was written"),
+    (of_another_image, "judged an image (abababababab) that RELEASE-NOTES.md doesn't name"),
+    (uncompressed, f"{IMAGE}: isn't compressed"),
+    (in_listing(put("description", value="An assistant.")), "doesn't say that the host needs QEMU 5.1"),
+    (linked, f"{APPLIANCES}/{NAME}/README.md: is a symbolic link"),
+    (lambda b: (b / NOTES).write_bytes(b"\xff"), f"{NOTES}: is no UTF-8 text"),
+    (lambda b: listing_file(b).write_bytes(b"\xff"), ".yaml: is no UTF-8 text"),
+    (lambda b: listing_file(b).write_text("---\na: 2026-99-99\n"), "is no mapping"),
+    (lambda b: (b / SBOM).write_text("{"), f"{SBOM}: is no JSON"),
+    (lambda b: (b / SBOM).write_text("[" * 100_000), f"{SBOM}: is no JSON"),
     (remove("NOT-FOR-UPLOAD.txt"), "but not by the file NOT-FOR-UPLOAD.txt"),
     (in_listing(put("name", value="SLM-Copilot")), "but not by the name"),
     (in_listing(put("tags", value=["ai"])), "but not by the tag"),

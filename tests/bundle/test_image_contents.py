@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tiny import MODEL_SHA256, make_image
 
-from harness.bundle import make
+from harness.bundle import image_contents
 from harness.bundle.disk import digests, qcow_facts, release_image
 from harness.bundle.guest_files import copy_tree, file_sha256, read_file
-from harness.bundle.make import read_contents
+from harness.bundle.image_contents import APPLIANCE_SCRIPT, read_contents
 from harness.errors import HarnessError
 from harness.gate.judge import Answer
 from harness.gate.subject import Subject
@@ -39,6 +39,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> RootDisk:
         "usr/lib/os-release": 'NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\n',
         "opt/slm-copilot/flavor.env": FLAVOR_ENV,
         "opt/slm-copilot/models/tiny.gguf": "weights",
+        **{
+            f"opt/slm-copilot/appliance/{name}": APPLIANCE_SCRIPT.with_name(name).read_text()
+            for name in ("parameters.yaml", "appliance.sh")
+        },
         "var/lib/dpkg/status": STATUS,
         "usr/share/doc/bash/copyright": "see /usr/share/common-licenses/GPL-3\n",
     }
@@ -74,7 +78,7 @@ def test_what_is_not_there_is_told(disk: RootDisk, tmp_path: Path) -> None:
 
 @pytest.fixture
 def of_disk(disk: RootDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make, "root_disk", lambda _path: disk)
+    monkeypatch.setattr(image_contents, "root_disk", lambda _path: disk)
 
 
 @pytest.mark.usefixtures("of_disk")
@@ -94,6 +98,26 @@ def test_papers_of_another_image_are_refused(answer: Answer, tmp_path: Path) -> 
     foreign: Subject = replace(answer.subject, image=replace(answer.subject.image, flavor="release"))
     with pytest.raises(HarnessError, match=r"has SLM_FLAVOR=ci in it, its image\.json says release"):
         read_contents(foreign, tmp_path)
+
+
+@pytest.mark.usefixtures("of_disk")
+@pytest.mark.parametrize("name", ["parameters.yaml", "appliance.sh"])
+def test_an_image_of_another_checkout_is_refused(
+    name: str, answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry would ask for parameters that the image doesn't know."""
+    for file in ("parameters.yaml", "appliance.sh"):
+        text = APPLIANCE_SCRIPT.with_name(file).read_text()
+        (tmp_path / file).write_text(text + ("# newer\n" if file == name else ""))
+    monkeypatch.setattr(image_contents, "APPLIANCE_SCRIPT", tmp_path / "appliance.sh")
+    with pytest.raises(HarnessError, match=f"has another {name} in it than this checkout"):
+        read_contents(answer.subject, tmp_path)
+
+
+def test_settings_that_no_shell_reads_are_told() -> None:
+    assert image_contents.settings_of(b"# a\nA='b c'\nB=\n") == {"A": "b c", "B": ""}
+    with pytest.raises(HarnessError, match="a line that no shell reads: NAME='Debian"):
+        image_contents.settings_of(b"NAME='Debian\n")
 
 
 @pytest.mark.usefixtures("of_disk")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tiny import BUILT, VIRTUAL_SIZE, answer_for, as_flavor, bundle_of
+from tiny import BUILT, VIRTUAL_SIZE, answer_for, as_flavor, bundle_of, contents
 
-from harness.bundle import make, validate
+from harness.bundle import make, validate, whole_folder
 from harness.bundle.declaration import load_declaration
+from harness.bundle.disk import release_image
 from harness.bundle.make import Sources, make_bundle
-from harness.bundle.product import Contents
+from harness.bundle.product import Contents, ReleasedImage
 from harness.errors import HarnessError
 from harness.gate.judge import Answer
 from harness.gate.subject import Subject
@@ -73,6 +78,7 @@ def test_the_notes_have_the_gate_and_what_was_measured_on_this_image(bundle: Pat
     assert "| conformance, ci, selfsigned | PASS | 2026-02-01T10:00:00Z | qemu/tcg | 1/1 |" in notes
     assert "| decode_speed (path appliance) | 2.25 tok/s (2.1 to 2.4) | 5 |" in notes
     assert "| power_on_to_ready | 31.5 s |" in notes
+    assert "| added_ttft | 2.1 ms | 5 | at most 5 ms | PASS |" in notes
     assert "not_shown" not in notes
     assert "Speeds measured under TCG" in notes
     assert answer.subject.sha256 in notes
@@ -105,6 +111,78 @@ def test_a_bundle_that_fails_half_way_leaves_nothing(
     with pytest.raises((HarnessError, KeyboardInterrupt)):
         make_bundle(answer, tmp_path / "release", sources)
     assert list((tmp_path / "release").iterdir()) == []
+
+
+def test_a_second_ctrl_c_waits_until_nothing_is_left(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left_behind(_subject: Subject, work: Path) -> Contents:
+        (work / "half").write_text("")
+        raise KeyboardInterrupt
+
+    remove = shutil.rmtree
+
+    def again(path: Path, **_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remove(path)
+
+    monkeypatch.setattr(whole_folder.shutil, "rmtree", again)
+    with pytest.raises(KeyboardInterrupt):
+        make_bundle(answer, tmp_path / "release", Sources(left_behind, broken_disk))
+    assert list((tmp_path / "release").iterdir()) == []
+
+
+def test_an_image_that_changes_on_the_way_gives_no_bundle(answer: Answer, tmp_path: Path) -> None:
+    image = tmp_path / "judged.qcow2"
+    shutil.copy(answer.subject.image.path, image)
+
+    def replaced(judged: Path, target: Path) -> ReleasedImage:
+        released = release_image(judged, target)
+        with judged.open("ab") as file:
+            file.write(b"more")
+        return released
+
+    told = replace(answer, subject=replace(answer.subject, image=replace(answer.subject.image, path=image)))
+    sources = Sources(lambda _subject, _work: contents(), replaced)
+    with pytest.raises(HarnessError, match="changed while the bundle was made of it"):
+        make_bundle(told, tmp_path / "release", sources)
+    assert list((tmp_path / "release").iterdir()) == []
+
+
+def test_a_link_of_the_bundles_name_is_replaced_and_what_it_leads_to_stays(
+    answer: Answer, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "note").write_text("of somebody else")
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / NAME).symlink_to(kept)
+    (tmp_path / "release" / ".making-link").symlink_to(kept)
+    made = bundle_of(answer, tmp_path / "release")
+    assert not made.is_symlink()
+    assert (kept / "note").read_text() == "of somebody else"
+    assert [path.name for path in (tmp_path / "release").iterdir()] == [NAME]
+
+
+def test_a_folder_that_cant_get_its_name_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "note").write_text("the old one")
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if target.name == "old" and not self.name.endswith("-replaced"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with (
+        pytest.raises(HarnessError, match="the bundle can't be written: Input/output error"),
+        whole_folder.whole_folder(tmp_path, "old") as work,
+    ):
+        (work / "note").write_text("the new one")
+    assert files_of(tmp_path) == {"old/note": b"the old one"}
 
 
 def test_a_bundle_that_breaks_a_rule_leaves_nothing_and_keeps_the_old_one(
