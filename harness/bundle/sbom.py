@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.bundle.debian_packages import DebianPackage, spdx_names
 from harness.gate.subject import Part
+from harness.image.parts import MODEL, SECOND_MODEL
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -100,7 +101,7 @@ def _part(part: Part, materials: Materials) -> Component:
     from cyclonedx.model import Property
     from packageurl import PackageURL
 
-    is_model = part.role == "model"
+    is_model = part.role in (MODEL, SECOND_MODEL)
     if part.origin.startswith("pypi:"):
         project, _, version = part.origin.removeprefix("pypi:").partition("==")
         purl = PackageURL("pypi", name=project.lower().replace("_", "-"), version=version)

@@ -45,7 +45,8 @@ class Download:
 
     Where nobody has vouched for it `expected` has size 0 and sha256 "". `checksums` names another download, a
     list of sha256 sums in which it may be looked up; `image_id` is the sha256 of an image's configuration.
-    An `optional` one may be missing. `engines` () is all of them. `stage` is where it lies on the staging
+    An `optional` one may be missing. `engines` () is all of them. `second_model` says that an image has it
+    only where its builder asks. `stage` is where it lies on the staging
     disk, below artifacts/; "" for what gets there another way or not at all.
     """
 
@@ -64,6 +65,7 @@ class Download:
     engines: tuple[str, ...] = ()
     optional: bool = False
     stage: str = ""
+    second_model: bool = False
 
     @property
     def is_vouched_for(self) -> bool:
@@ -119,12 +121,14 @@ class Artifacts:
         return self.downloads[name]
 
     def for_flavor(self, flavor: str, engine: str = "") -> tuple[Download, ...]:
-        """The downloads that an image of this flavor needs with this engine ("": with any), in the order of
-        the file."""
+        """The downloads that every image of this flavor needs with this engine ("": with any), in the order
+        of the file."""
         return tuple(
             one
             for one in self.downloads.values()
-            if flavor in one.flavors and (not engine or not one.engines or engine in one.engines)
+            if flavor in one.flavors
+            and not one.second_model
+            and (not engine or not one.engines or engine in one.engines)
         )
 
 
@@ -238,6 +242,7 @@ def _download(name: str, entry: _Entry) -> Download:
         "engines",
         "optional",
         "stage",
+        "second_model",
     )
     kind = entry.get("kind", str)
     version = entry.get("version", str)
@@ -277,6 +282,7 @@ def _download(name: str, entry: _Entry) -> Download:
         optional=entry.data.get("optional", False) is True,
         member=Member(inner.get("path", str), _expected(inner)) if inner else None,
         stage=_stage(entry),
+        second_model=entry.data.get("second_model", False) is True,
     )
 
 

@@ -33,7 +33,7 @@ from harness.image.packer import (
     run_packer,
 )
 from harness.image.parts import parts_of
-from harness.image.provenance import Part
+from harness.image.provenance import Part, obtain
 from harness.image.staging import APPLIANCE, PROVISION, base_files, staged_parts, write_staging_iso
 from harness.locations import GIB, REPOSITORY, images, require_free
 from harness.locking import exclusive
@@ -109,6 +109,7 @@ def image_key(flavor: Flavor, artifacts: Artifacts) -> str:
             "staged": " ".join(f"{place} {part.digest}" for place, part in staged.items()),
             "engine": engine_source(flavor.engine).key(artifacts),
             "model": artifacts.download(flavor.model_artifact).wanted.sha256,
+            "second model": " ".join(part.digest for part in _second_model(flavor, artifacts)),
             "packer": artifacts.modules["packer"].version,
             "packer-plugin-qemu": artifacts.modules["packer-plugin-qemu"].version,
             **folder_inputs(APPLIANCE, "appliance"),
@@ -152,6 +153,7 @@ def load_image(path: Path) -> Image:
 def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path) -> None:
     sweep(images())
     weights = artifacts.download(flavor.model_artifact).wanted.size
+    weights += sum(part.path.stat().st_size for part in _second_model(flavor, artifacts))
     require_free(images(), _BUILD_SPACE + _COPIES_OF_THE_MODEL * weights, "building the image")
     with step(f"image of flavor {flavor.name} on {flavor.base}"):
         # What fails early should fail before the minutes of compiling.
@@ -161,7 +163,11 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
         staged = staged_parts(flavor, artifacts)
         model = fetch(flavor.model_artifact, artifacts)
         engine = engine_source(flavor.engine).build(artifacts)
-        found = (*engine_source(flavor.engine).parts(artifacts), *staged.values())
+        second = _second_model(flavor, artifacts)
+        found = (*engine_source(flavor.engine).parts(artifacts), *staged.values(), *second)
+        models = {model.name: model}
+        if flavor.second_model:
+            models[flavor.second_model.file] = second[0].path
         with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=images()) as made:
             work = Path(made)
             facts = _baked_in(flavor, artifacts, engine, model, folder.name)
@@ -174,7 +180,7 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                         staging,
                         flavor=flavor,
                         engine=engine,
-                        model=model,
+                        models=models,
                         facts=facts,
                         files={place: part.path for place, part in staged.items()},
                         texts=base_files(base, public_key),
@@ -207,6 +213,19 @@ def _build(flavor: Flavor, artifacts: Artifacts, accelerator: str, folder: Path)
                 shutil.copy(work / PACKAGE_LIST, result)
             shutil.rmtree(folder, ignore_errors=True)
             result.rename(folder)
+
+
+def _second_model(flavor: Flavor, artifacts: Artifacts) -> tuple[Part, ...]:
+    """The second model's weights where the flavor has one. Raises HarnessError when they can't be had, or the
+    engine serves one model only."""
+    if flavor.second_model is None:
+        return ()
+    if flavor.engine not in artifacts.download(flavor.second_model.artifact).engines:
+        raise HarnessError(
+            f"SLM_SECOND_MODEL is set, and the engine {flavor.engine} serves one model only",
+            hint="unset it, or build with ENGINE=localai",
+        )
+    return (obtain(flavor.second_model.artifact, artifacts),)
 
 
 def _baked_in(flavor: Flavor, artifacts: Artifacts, engine: Path, model: Path, key: str) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,10 +20,25 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 @dataclass(frozen=True)
+class SecondModel:
+    """A second model of a flavor: a name in artifacts.yaml, and the names for the API and for people."""
+
+    artifact: str
+    id: str
+    name: str
+
+    @property
+    def file(self) -> str:
+        """Its file's name in the guest, by which the context names it."""
+        return f"{self.id}.gguf"
+
+
+@dataclass(frozen=True)
 class Flavor:
     """One flavor on one of its bases. `model_artifact` is a name in artifacts.yaml, `provision` are scripts
     in their order. `model_tool_calls` names the way in which the model's template writes tool calls, where an
-    engine has to be told ("" where not); the known ones are in appliance/engines/localai.yaml."""
+    engine has to be told ("" where not); the known ones are in appliance/engines/localai.yaml. `second_model`
+    is None where nobody asked for one."""
 
     name: str
     base: str
@@ -31,6 +48,7 @@ class Flavor:
     model_name: str
     provision: tuple[str, ...]
     model_tool_calls: str = ""
+    second_model: SecondModel | None = None
 
     @property
     def packer_variables(self) -> Path:
@@ -58,10 +76,16 @@ def with_engine(flavor: Flavor, engine: str) -> Flavor:
     return replace(flavor, engine=engine) if engine else flavor
 
 
+def is_second_model_wanted() -> bool:
+    """True when SLM_SECOND_MODEL asks for the flavor's second model in the image (1, true, yes or on)."""
+    return os.environ.get("SLM_SECOND_MODEL", "").strip().lower() in {"1", "true", "yes", "on"}
+
+
 def load_flavor(name: str, folder: Path = FLAVORS_FOLDER, *, base: str = "") -> Flavor:
     """Read a flavor, on its first base or on the one that is named.
 
-    Raises HarnessError for a name that isn't known, a base it can't have or a file that isn't complete.
+    Raises HarnessError for a name that isn't known, a base it can't have, a file that isn't complete, or a
+    second model that is asked for (SLM_SECOND_MODEL) and that it has none of.
     """
     path = folder / f"{name}.yaml"
     if not _NAME.fullmatch(name) or not path.is_file():
@@ -88,8 +112,18 @@ def load_flavor(name: str, folder: Path = FLAVORS_FOLDER, *, base: str = "") -> 
             model_name=str(model["name"]),
             provision=tuple(str(script) for script in provision),
             model_tool_calls=str(model.get("tool_calls", "")),
+            second_model=_second_model(name, data.get("second_model")) if is_second_model_wanted() else None,
         )
     except OSError as error:
         raise HarnessError(f"cannot read {path}: {error.strerror}") from error
     except (KeyError, TypeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise HarnessError(f"{path} is not a flavor: {' '.join(str(error).split())}") from error
+
+
+def _second_model(flavor: str, entry: Any) -> SecondModel:
+    if entry is None:
+        raise HarnessError(
+            f"SLM_SECOND_MODEL is set, and flavor {flavor} has no second model",
+            hint=f"unset it, or give packer/flavors/{flavor}.yaml a second_model as release.yaml has",
+        )
+    return SecondModel(artifact=str(entry["artifact"]), id=str(entry["id"]), name=str(entry["name"]))

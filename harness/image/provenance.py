@@ -53,7 +53,8 @@ def obtain_all(flavor: str, engine: str = "", *, names: Sequence[str] = ()) -> l
         from harness.image.flavor import load_flavor, with_engine
 
         chosen = with_engine(load_flavor(flavor), engine)
-        wanted = artifacts.for_flavor(flavor, chosen.engine)
+        second = (artifacts.download(chosen.second_model.artifact),) if chosen.second_model else ()
+        wanted = (*artifacts.for_flavor(flavor, chosen.engine), *second)
         _require_placed(wanted, artifacts)
         fetch_all(flavor, artifacts, chosen.engine)  # offline: says all that is missing
         names = [one.name for one in wanted if not one.optional or is_there(one)]

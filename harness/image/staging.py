@@ -52,7 +52,7 @@ def write_staging_iso(
     *,
     flavor: Flavor,
     engine: Path,
-    model: Path,
+    models: Mapping[str, Path],
     facts: Mapping[str, str],
     files: Mapping[str, Path],
     texts: Mapping[str, str],
@@ -60,9 +60,9 @@ def write_staging_iso(
 ) -> None:
     """Write the ISO: /appliance, /artifacts/engine and models, /base-files, /flavor.env and /provision.
 
-    `files` and `texts` are what else lies on it, by place. Nothing is copied first: xorriso takes the files
-    from where they are. `work` is an existing folder for texts and the log. Raises HarnessError when a
-    provisioning script is missing or xorriso fails.
+    `models` are the weights by the names they have in the guest. `files` and `texts` are what else lies on
+    it, by place. Nothing is copied first: xorriso takes the files from where they are. `work` is an existing
+    folder for texts and the log. Raises HarnessError when a provisioning script is missing or xorriso fails.
     """
     written = work / "staging"
     written.mkdir()
@@ -71,7 +71,7 @@ def write_staging_iso(
     grafts = {
         "appliance": APPLIANCE,
         "artifacts/engine": engine,
-        f"artifacts/models/{model.name}": model,
+        **{f"artifacts/models/{name}": path for name, path in models.items()},
         "base-files": FILES,
         **files,
         **{path.name: path for path in written.iterdir()},

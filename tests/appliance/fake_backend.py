@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""A backend of cardboard: listens on its --addr, after WAIT_S seconds, until it is ended. FAMILY=6 has it use a socket
-of IPv6 for its address of IPv4, as gRPC's servers do."""
+"""A backend of cardboard: listens on its --addr, after WAIT_S seconds, until it is ended.
+
+FAMILY=6 has it use a socket of IPv6 for its address of IPv4, as gRPC's servers do.
+"""
 
 import os
 import socket

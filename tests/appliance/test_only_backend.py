@@ -132,7 +132,7 @@ def test_what_was_left_of_an_earlier_one_neither_stops_nor_ends_anybody(
         holder = subprocess.Popen(["flock", lock, "sleep", str(HERE_S)])
         assert comes_true(lock.exists)
         lock.write_text(left.format(pid=stranger.pid))
-        one = start()
+        one = start(SLM_BACKEND_STALLED_S="1")
         assert comes_true(one.listens)
         holder.wait()
         assert stranger.poll() is None

@@ -16,11 +16,12 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.image import build, engine_source
-from harness.image.artifacts import load_artifacts
+from harness.image.artifacts import Artifacts, Download, load_artifacts
 from harness.image.base_definition import load_definition
 from harness.image.base_disk import base_key
 from harness.image.build import SIDECAR, UNKNOWN, Image, build_image, image_key, load_image
-from harness.image.flavor import load_flavor
+from harness.image.download import Expected
+from harness.image.flavor import Flavor, SecondModel, load_flavor
 from harness.image.leftovers import MAKING_PREFIX
 from harness.image.parts import parts_of
 
@@ -164,6 +165,7 @@ class Edges:
     calls: Counter[str] = field(default_factory=Counter)
     accelerators: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    models: dict[str, Path] = field(default_factory=dict)
     fails: HarnessError | KeyboardInterrupt | None = None
 
 
@@ -193,9 +195,11 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
     def counted(name: str, result: Path) -> None:
         monkeypatch.setattr(build, name, counting(name, result))
 
-    def write_staging_iso(target: Path, *, facts: dict[str, str], **_: object) -> None:
+    def write_staging_iso(
+        target: Path, *, facts: dict[str, str], models: dict[str, Path], **_: object
+    ) -> None:
         edges.calls["write_staging_iso"] += 1
-        edges.facts = facts
+        edges.facts, edges.models = facts, models
         target.write_bytes(b"iso")
 
     def run_packer(flavor: Any, *, accelerator: str, work: Path, staging_iso: Path, **_: object) -> Path:
@@ -221,6 +225,65 @@ def edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edges:
     # How much room this host has is not what these tests are about.
     monkeypatch.setattr(build, "require_free", lambda *_: None)
     return edges
+
+
+def with_second(flavor: Flavor, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Artifacts:
+    """artifacts.yaml with a second model of two bytes that somebody placed; the flavor asked to have it."""
+    second = SecondModel("model-two", "two-7b", "Two 7B")
+    monkeypatch.setattr(build, "load_flavor", lambda *_, **__: replace(flavor, second_model=second))
+    known = load_artifacts()
+    one = Download(
+        name="model-two",
+        version="2",
+        licence="MIT",
+        what="two bytes",
+        flavors=("ci",),
+        expected=Expected("two-original-name.gguf", 0, ""),
+        url="https://example.org/2",
+        engines=("llama-server",),
+        second_model=True,
+    )
+    (cache / "downloads").mkdir(parents=True)
+    (cache / "downloads" / "two-original-name.gguf").write_bytes(b"22")
+    artifacts = replace(known, downloads={**known.downloads, "model-two": one})
+    monkeypatch.setattr(build, "load_artifacts", lambda: artifacts)
+    return artifacts
+
+
+def test_a_second_model_is_staged_by_its_id_and_written_down_as_what_it_is(
+    edges: Edges, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flavor = load_flavor("ci")
+    artifacts = with_second(flavor, monkeypatch, cache)
+    image = build_image("ci")
+    assert {name: path.name for name, path in edges.models.items()} == {
+        "tiny.gguf": "tiny.gguf",
+        "two-7b.gguf": "two-original-name.gguf",
+    }
+    digest = hashlib.sha256(b"22").hexdigest()
+    assert image.unpinned == (f"two-original-name.gguf sha256:{digest}",)
+    [part] = [
+        one
+        for one in json.loads((image.path.parent / SIDECAR).read_text())["parts"]
+        if one["name"] == "model-two"
+    ]
+    assert (part["role"], part["sha256"], part["licence"]) == ("second model", digest, "MIT")
+    assert image.key != image_key(flavor, artifacts), "the same key with and without the second model"
+
+
+def test_a_second_model_for_an_engine_that_serves_one_is_refused(
+    edges: Edges, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = with_second(load_flavor("ci"), monkeypatch, cache)
+    one = replace(artifacts.download("model-two"), engines=("localai",))
+    monkeypatch.setattr(
+        build,
+        "load_artifacts",
+        lambda: replace(artifacts, downloads={**artifacts.downloads, "model-two": one}),
+    )
+    with pytest.raises(HarnessError, match="the engine llama-server serves one model only"):
+        build_image("ci")
+    assert edges.calls["run_packer"] == 0
 
 
 ONCE = dict.fromkeys(

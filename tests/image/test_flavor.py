@@ -12,7 +12,7 @@ from harness.gate.rules import load_rules
 from harness.image.artifacts import load_artifacts
 from harness.image.base_definition import load_base
 from harness.image.build_guest import load_settings
-from harness.image.flavor import Flavor, known_flavors, load_flavor
+from harness.image.flavor import Flavor, SecondModel, known_flavors, load_flavor
 from harness.locations import MIB
 from harness.profiles import load_profiles
 
@@ -64,6 +64,45 @@ def test_the_products_disk_has_the_promised_size_and_is_compressed() -> None:
     settings = load_settings(load_flavor("release"))
     assert 40e9 <= settings.disk_size_mib * MIB <= 50e9
     assert settings.compress
+
+
+SECOND = {"artifact": "model-small", "id": "small-7b", "name": "Small 7B"}
+
+
+@pytest.mark.parametrize(
+    ("word", "asked"), [("", False), ("0", False), ("no", False), ("1", True), ("Yes", True)]
+)
+def test_a_second_model_is_in_the_image_only_where_the_builder_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, asked: bool
+) -> None:
+    write(tmp_path, {**GOOD, "second_model": SECOND})
+    monkeypatch.setenv("SLM_SECOND_MODEL", word)
+    second = load_flavor("tiny", tmp_path).second_model
+    assert second == (SecondModel("model-small", "small-7b", "Small 7B") if asked else None)
+    assert second is None or second.file == "small-7b.gguf"
+
+
+def test_a_second_model_that_a_flavor_does_not_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, GOOD)
+    monkeypatch.setenv("SLM_SECOND_MODEL", "1")
+    with pytest.raises(HarnessError, match="SLM_SECOND_MODEL is set, and flavor tiny has no second model"):
+        load_flavor("tiny", tmp_path)
+
+
+def test_the_second_model_of_flavor_release_is_known_and_no_part_of_other_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    artifacts = load_artifacts()
+    assert not any(one.second_model for one in artifacts.for_flavor("release"))
+    monkeypatch.setenv("SLM_SECOND_MODEL", "1")
+    flavor = load_flavor("release")
+    assert flavor.second_model is not None
+    known = artifacts.download(flavor.second_model.artifact)
+    assert known.second_model
+    assert flavor.engine in known.engines
+    assert not known.is_vouched_for, "its size and hash are filled in: say so in docs/localai.md"
 
 
 def test_another_base_of_the_flavor_can_be_named(tmp_path: Path) -> None:
