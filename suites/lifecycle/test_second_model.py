@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.client.https import open_client
-from suites.conformance.ask import CHAT, MODELS, chat, expect_json
+from suites.conformance.ask import CHAT, chat, expect_json
 from suites.conformance.engine_loopback import engine_can
 from suites.conformance.guest_facts import output
 from suites.lifecycle.conftest import NewGuest
@@ -74,7 +74,7 @@ def test_the_report_and_the_list_name_both(pair: Pair) -> None:
     assert pair.state.status == "bootstrap_success"
     assert pair.state.report["connection.second_model"] == NAME
     with open_client(address_of(pair.guest, pair.state), read_timeout_s=30 * pair.guest.stretch) as client:
-        listed = expect_json(client.get(MODELS), 200)
+        listed = expect_json(client.get("/v1/models"), 200)
     assert sorted(one["id"] for one in listed["data"]) == sorted([pair.first, NAME])
 
 
