@@ -26,7 +26,10 @@ LIST
 
 # What not every engine can do.
 engine_can() {
-  [[ $1 == keep_prompts || $1 == bench ]]
+  case $1 in
+    keep_prompts | bench | speak_while_reading | tell_cache) ;;
+    *) return 1 ;;
+  esac
 }
 
 # It asks for no key.

@@ -47,7 +47,7 @@ engine_models() {
   served_model_names
 }
 
-# It writes no prompt's state to disk, and brings no benchmark.
+# It writes no prompt's state to disk, brings no benchmark, is silent while it reads, and tells nothing of its cache.
 engine_can() {
   [[ $1 == second_model ]]
 }

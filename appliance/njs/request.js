@@ -11,15 +11,17 @@ const BOUNDS = {
     max_tokens: [-1, 9007199254740991],
 };
 
-const OPEN_LIST = 91, CLOSE_LIST = 93;
+// The letter that null begins with is no other value's.
+const OPEN_LIST = 91, CLOSE_LIST = 93, NULL = 110;
 
-// read(bytes)   {problem, param, messages, models, usage, limit}: problem is '' or a word of PROBLEMS, param the member
-// that has it where it is one, messages whether there is a list of them with one at least, models each name the request
-// gives its model, usage whether a stream shall end with its usage, limit the tokens the answer may have, 0 if not told.
+// read(bytes)   {problem, param, messages, prompt, models, usage, limit}: problem is '' or a word of PROBLEMS, param the
+// member that has it where it is one, messages whether there is a list of them with one at least, prompt whether there is
+// one, models each name the request gives its model, usage whether a stream shall end with its usage, limit the tokens the
+// answer may have, 0 if not told.
 //
 // Every member called `model` counts, in any letters: the engine may go by another of them than the first or the last.
 function read(bytes) {
-    const asked = {problem: '', param: null, messages: false, models: [], usage: false, limit: 0};
+    const asked = {problem: '', param: null, messages: false, prompt: false, models: [], usage: false, limit: 0};
     // no bytes at all are not even a buffer that can be read
     if (!bytes || bytes.length === 0) {
         asked.problem = 'malformed';
@@ -34,7 +36,10 @@ function read(bytes) {
             asked.problem = asked.problem || addModel(asked.models, valueOf(bytes));
             break;
         case 'messages':
-            asked.messages = isFilledList(bytes);
+            asked.messages = bytes[json.member.at] === OPEN_LIST && !isEmptyList(bytes);
+            break;
+        case 'prompt':
+            asked.prompt = bytes[json.member.at] !== NULL && !isEmptyList(bytes);
             break;
         case 'stream_options':
             asked.usage = wantsUsage(valueOf(bytes));
@@ -62,9 +67,9 @@ function valueOf(bytes) {
     return json.value(bytes, json.member.at, json.member.end);
 }
 
-function isFilledList(bytes) {
+function isEmptyList(bytes) {
     return bytes[json.member.at] === OPEN_LIST &&
-        bytes[json.skipSpace(bytes, json.member.at + 1, json.member.end)] !== CLOSE_LIST;
+        bytes[json.skipSpace(bytes, json.member.at + 1, json.member.end)] === CLOSE_LIST;
 }
 
 // What is no number the engine refuses by itself.

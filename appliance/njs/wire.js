@@ -9,11 +9,16 @@ const PROBLEMS = {
     complex: {code: 'invalid_json', message: 'The body of the request has too many JSON values.'},
     model: {code: 'invalid_model', message: 'The model must be given by its name, as text.'},
     messages: {code: 'invalid_messages', message: 'The request needs `messages`: a list with one message at least.'},
+    prompt: {code: 'invalid_prompt', message: 'The request needs a `prompt`.'},
     bounds: {code: 'invalid_value', message: 'The number is smaller or larger than it may be.'},
 };
 
-// Where the conversation is in `messages`; without one the engine lets its model speak from nothing.
+// What a request is about; without it the engine lets its model speak from nothing, or stumbles.
 const CHAT = /\/chat\/completions$/;
+
+function topic(r) {
+    return CHAT.test(r.uri) ? 'messages' : 'prompt';
+}
 
 // An engine's error is shorter; what is longer is none that it made itself.
 const LONGEST_ERROR = 65536;
@@ -32,8 +37,8 @@ function check(r) {
                `GET /v1/models lists what does.`, 'model_not_found', null);
         return;
     }
-    if (!asked.messages && CHAT.test(r.uri)) {
-        refuseFor(r, 'messages', 'messages');
+    if (!asked[topic(r)]) {
+        refuseFor(r, topic(r), topic(r));
         return;
     }
     r.variables.slm_usage_asked = asked.usage ? '1' : '';

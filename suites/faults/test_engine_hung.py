@@ -12,6 +12,7 @@ from harness.client.https import ApplianceAddress
 from harness.deadline import Deadline, NotYet, wait_until
 from harness.machine.protocol import Machine
 from suites.conformance.ask import CHAT, chat, expect_json
+from suites.conformance.engine_loopback import engine_can
 from suites.conformance.guest_facts import output, unit_properties
 from suites.faults.conftest import ReadyAgain
 from suites.faults.quick_watchdog import quick_watchdog
@@ -24,13 +25,16 @@ STOP_THE_PROCESS = f"systemctl kill --kill-whom=main --signal=STOP {ENGINE}"
 
 # ptrace stops one thread: 0x4206 is PTRACE_SEIZE, 0x4207 PTRACE_INTERRUPT, 0x40000000 __WALL. The main thread
 # computes, those that speak HTTP go on. Who traces a process has to collect it when it dies, hence the loop.
+# Of an engine of several processes the one that computes has used the most time.
 STOP_THE_COMPUTING_THREAD = rf"""
+main=$(systemctl show --property MainPID --value {ENGINE})
+pid=$(ps --no-headers -o cputimes,pid --pid "$main" --ppid "$main" | sort -rn | awk 'NR == 1 {{ print $2 }}')
 setsid perl -e '$pid = shift; syscall(101, 0x4206, $pid + 0, 0, 0) == 0 or die "seize: $!\n";
   syscall(101, 0x4207, $pid + 0, 0, 0) == 0 or die "interrupt: $!\n";
   while (waitpid(-1, 0x40000000) > 0) {{ }}' \
-  "$(systemctl show --property MainPID --value {ENGINE})" >/dev/null 2>&1 &
+  "$pid" >/dev/null 2>&1 &
 sleep 0.3
-grep -q 'State:.t' "/proc/$(systemctl show --property MainPID --value {ENGINE})/status"
+grep -q 'State:.t' "/proc/$pid/status"
 """
 
 HANGS = {"the whole process": STOP_THE_PROCESS, "the thread that computes": STOP_THE_COMPUTING_THREAD}
@@ -120,6 +124,8 @@ def test_the_watchdog_sees_a_working_engine_work(
 def test_the_watchdogs_question_costs_no_client_its_cached_prompt(
     machine: Machine, client: httpx.Client
 ) -> None:
+    if not engine_can(machine, "tell_cache"):
+        pytest.skip("this engine doesn't tell what came from its cache: nobody can see what was there")
     asked = chat(" ".join(f"word{number}" for number in range(60)), max_tokens=1)
     tokens = expect_json(client.post(CHAT, json=asked))["usage"]["prompt_tokens"]
     ask_it = (

@@ -91,7 +91,7 @@ def ask(site: Site, body: dict[str, Any] | bytes | str, path: str = CHAT) -> Ans
 
 
 def stream(site: Site, path: str = CHAT, **options: Any) -> Answer:
-    answer = ask(site, {**REQUEST, "stream": True, **options}, path)
+    answer = ask(site, {**REQUEST, "prompt": "1,", "stream": True, **options}, path)
     assert answer.status == 200, answer.body
     return answer
 
@@ -508,11 +508,11 @@ def test_the_model_that_was_asked_for_is_named(site: Site) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"model":"%s"}' % MODEL.encode(),
-        b"{}",
-        b'{"model":null}',
-        b'{"model":""}',
-        b' {"a":{"model":"gpt-4o"},"b":"\\"model\\":\\"x\\"","model":"%s"} ' % MODEL.encode(),
+        b'{"prompt":"x","model":"%s"}' % MODEL.encode(),
+        b'{"prompt":"x"}',
+        b'{"prompt":"x","model":null}',
+        b'{"prompt":"x","model":""}',
+        b' {"a":{"model":"gpt-4o"},"prompt":"\\"model\\":\\"x\\"","model":"%s"} ' % MODEL.encode(),
     ],
 )
 def test_what_may_pass_arrives_as_it_was(site: Site, engine: WireEngine, body: bytes) -> None:
@@ -539,10 +539,14 @@ def test_what_openai_refuses_is_400_and_never_reaches_the_engine(
     assert engine.bodies == []
 
 
-def test_a_chat_needs_messages_and_a_text_does_not(site: Site, engine: WireEngine) -> None:
+def test_a_chat_needs_messages_and_a_text_a_prompt(site: Site, engine: WireEngine) -> None:
     assert ask(site, {"model": MODEL, "prompt": "1, 2,"}).error()["code"] == "invalid_messages"
+    for prompt in ({}, {"prompt": None}, {"prompt": []}, {"messages": REQUEST["messages"]}):
+        error = ask(site, {"model": MODEL, **prompt}, COMPLETIONS).error()
+        assert (error["code"], error["param"]) == ("invalid_prompt", "prompt")
     assert engine.bodies == []
-    assert ask(site, {"model": MODEL, "prompt": "1, 2,"}, COMPLETIONS).status == 200
+    for words in ("", "1, 2,", ["a", "b"], [1, 2], 5):
+        assert ask(site, {"model": MODEL, "prompt": words}, COMPLETIONS).status == 200
 
 
 @pytest.mark.parametrize(
