@@ -1,5 +1,6 @@
 // A stream of completion chunks as OpenAI's API documents it, out of one whose chunks all carry `usage`, which never
-// ends an answer by its limit, and which tells of a failure in the words of an answer.
+// ends an answer by its limit, which tells of a failure in the words of an answer, and whose chunks take the id of
+// whoever asked last.
 import json from 'json_object.js';
 import errors from 'errors.js';
 import sse from 'sse.js';
@@ -19,6 +20,8 @@ function start(asked, send) {
         asked: asked, send: send, failed: false,
         // the last event whose usage counted anything, and where its chunk stands in it
         counted: null, at: 0, end: 0,
+        // the first chunk's id in its quotes, and the same as bytes
+        id: '', idBytes: null,
     };
     state.framer = sse.framer((event) => mend(state, event));
     return state;
@@ -61,11 +64,14 @@ function isDone(event, at, end) {
 }
 
 // Where the members stand that matter; one object for all chunks, for njs gives no memory back.
-const chunk = {usage: false, keyAt: 0, usageAt: 0, usageEnd: 0, before: 0, choices: false, empty: false};
+const chunk = {
+    usage: false, keyAt: 0, usageAt: 0, usageEnd: 0, before: 0, choices: false, empty: false, idAt: 0, idEnd: 0,
+};
 
 function isChunk(event, at, end) {
     let before = -1;
     chunk.usage = chunk.choices = chunk.empty = false;
+    chunk.idAt = chunk.idEnd = 0;
     json.start(event, at, end);
     while (json.next()) {
         if (isNamed(event, '"usage"')) {
@@ -78,6 +84,10 @@ function isChunk(event, at, end) {
             chunk.choices = true;
             chunk.empty = event[json.member.at] === OPEN_LIST &&
                 event[json.skipSpace(event, json.member.at + 1, json.member.end)] === CLOSE_LIST;
+        }
+        if (isNamed(event, '"id"')) {
+            chunk.idAt = json.member.at;
+            chunk.idEnd = json.member.end;
         }
         before = json.member.end;
     }
@@ -94,6 +104,7 @@ function mendChunk(state, event, at, end) {
         state.send(event);
         return true;
     }
+    keepId(state, event);
     const reason = chunk.choices ? event.indexOf(REASON, at) : -1;
     if (reason >= 0 && event.indexOf(FAILURE, at) >= 0) {
         const text = failureText(event, at, end);
@@ -121,6 +132,23 @@ function mendChunk(state, event, at, end) {
         state.send(event);
     }
     return true;
+}
+
+// All chunks of an answer have one id. It is written over in its place: the same length, and no new bytes for njs to keep.
+function keepId(state, event) {
+    const length = chunk.idEnd - chunk.idAt;
+    if (length === 0 || !chunk.choices) {
+        return;
+    }
+    if (state.id === '') {
+        state.id = event.subarray(chunk.idAt, chunk.idEnd).toString();
+        state.idBytes = Buffer.from(state.id);
+    } else if (length === state.idBytes.length && event.indexOf(state.id, chunk.idAt) !== chunk.idAt) {
+        // byte by byte: Buffer.write of njs 0.7.9 writes more than the text
+        for (let place = 0; place < length; place++) {
+            event[chunk.idAt + place] = state.idBytes[place];
+        }
+    }
 }
 
 // Zeros stand for what the engine didn't count.

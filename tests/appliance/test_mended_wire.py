@@ -163,6 +163,19 @@ def test_a_stream_cut_at_every_byte_is_the_same(site: Site, engine: WireEngine) 
     assert stream(site, **WITH_USAGE).body == whole
 
 
+def test_the_chunks_of_one_answer_have_one_id_whoever_asks_meanwhile(site: Site, engine: WireEngine) -> None:
+    """LocalAI keeps the id once for all requests: who asks last gives every stream a new one."""
+    ids = (b"c2", b"d3", b"b1")
+    others = [
+        one.replace(b'"id":"b1"', b'"id":"%s"' % id_) for one, id_ in zip(ANSWER[1:4], ids, strict=True)
+    ]
+    engine.say(ANSWER[0], *others, *ANSWER[4:])
+    answer = stream(site, **WITH_USAGE)
+    assert answer.body.count(b'"id":"b1"') == len(ANSWER)  # the usage chunk's stands for the end mark
+    body = reassemble(events(answer), usage_expected=True)
+    assert body["choices"][0]["message"]["content"] == "".join(WORDS)
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
 def test_any_line_end_is_understood_and_kept(site: Site, engine: WireEngine, end: bytes) -> None:
     engine.say(*(one.replace(b"\n", end) for one in ANSWER))
