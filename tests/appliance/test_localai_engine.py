@@ -422,7 +422,7 @@ def behind(guest_factory: Callable[[str], Guest]) -> Iterator[tuple[Site, Engine
         yield site, engine, key_of(guest)
 
 
-QUESTION = json.dumps({"model": "smollm2-135m-instruct", "messages": []})
+QUESTION = json.dumps({"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Hello"}]})
 
 
 @pytest.mark.parametrize("credential", [bearer(), basic()], ids=["Bearer", "Basic"])
