@@ -60,7 +60,8 @@ help: ## list targets and variables
 	  'KEEP=never              on-error: a failed machine stays up until Ctrl-C' \
 	  'A= B= THRESHOLD=5       bench-compare: two runs (folder or results.json) or two qcow2 images; percent that may differ' \
 	  'PROFILE= TLS_MODE=      shell and bench-compare: one of each (default: the first of PROFILES and TLS_MODES)' \
-	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot'
+	  'SLM_CACHE (environment) cache folder, default ~/.cache/slm-copilot' \
+  'SLM_SECOND_MODEL=1 (environment)  puts the flavor'"'"'s second model into the image (docs/localai.md)'
 
 setup: ## install what is missing: system packages, the virtual environment, Packer
 	@setup/setup.sh
