@@ -47,7 +47,7 @@ def test_what_an_engine_can_not_do_is_no_function_of_its(guest: Guest, engine: s
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_table_of_capabilities_says_what_the_engines_say(guest: Guest, engine: str) -> None:
     has(guest, engine)
-    assert set(CAPABILITIES) == {"keep_prompts", "bench", "speak_while_reading", "tell_cache"}
+    assert set(CAPABILITIES) == {"keep_prompts", "bench", "second_model", "speak_while_reading", "tell_cache"}
     column = {"llama-server": 1, "localai": 2}[engine]
     for capability in CAPABILITIES:
         [row] = [line for line in README.splitlines() if line.startswith(f"| `{capability}`: ")]
