@@ -57,6 +57,7 @@ def release_notes(product: Product, answer: Answer, changes: str) -> str:
         product,
         gate="\n".join(answer_markdown(answer)),
         runs=answer.believed,
+        unasked=answer.unasked,
         metrics="\n".join(_metric_table(shown)) if shown else "",
         emulated=any(cell.accelerator == "tcg" for _, cell, _ in shown),
         changes=changes,

@@ -30,7 +30,7 @@ def whole_folder(output: Path, name: str) -> Iterator[Path]:
         raise HarnessError(f"can't make a bundle in {output}: {error.strerror}") from None
     try:
         yield work
-        work.chmod(0o755)
+        _open_to_readers(work)
         with _undisturbed():
             _put_in_place(work, output / name)
     except OSError as error:
@@ -38,6 +38,12 @@ def whole_folder(output: Path, name: str) -> Iterator[Path]:
     finally:
         with _undisturbed():
             _remove(work)
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Whoever uploads it may be somebody else than who made it, whatever the umask was."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _put_in_place(work: Path, final: Path) -> None:

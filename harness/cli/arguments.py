@@ -246,6 +246,10 @@ exit codes:
 def _gate(command: argparse.ArgumentParser) -> None:
     command.epilog, command.formatter_class = GATE_EXIT_CODES, argparse.RawDescriptionHelpFormatter
     _judged_image(command)
+    # Not of a release: its notes say that it was asked by gate.yaml.
+    command.add_argument(
+        "--rules", type=_optional_path, metavar="YAML", help="what is required (default: gate.yaml)"
+    )
 
 
 RELEASE_EXIT_CODES = """\
@@ -291,9 +295,6 @@ def _judged_image(command: argparse.ArgumentParser) -> None:
         metavar="PATHS",
         help="results.json files, folders of a run, or folders of runs, by blanks (default: the folder of "
         "reports)",
-    )
-    command.add_argument(
-        "--rules", type=_optional_path, metavar="YAML", help="what is required (default: gate.yaml)"
     )
 
 

@@ -189,7 +189,6 @@ def release(arguments: argparse.Namespace) -> int:
     """`slm release`: the bundle of an image that passed the gate."""
     from harness.cli.gate import GateRequest
     from harness.cli.release import OUTPUT, release
-    from harness.gate.rules import GATE_FILE
 
     request = GateRequest(
         image=arguments.image,
@@ -197,7 +196,6 @@ def release(arguments: argparse.Namespace) -> int:
         base=arguments.base,
         engine=arguments.engine,
         results=arguments.results,
-        rules=arguments.rules or GATE_FILE,
     )
     return release(request, arguments.output or OUTPUT)
 

@@ -41,7 +41,8 @@ class Counted:
 @dataclass(frozen=True)
 class Answer:
     """What the gate says of an image. `reasons` are all that stand against a PASS; `set_aside` the runs that
-    don't count and why; `counted` the cells that do, `believed` the runs against which nothing speaks."""
+    don't count and why; `counted` the cells that do, `believed` the runs against which nothing speaks;
+    `unasked` what failed in those without being required, in words."""
 
     verdict: Verdict
     subject: Subject
@@ -51,6 +52,7 @@ class Answer:
     set_aside: tuple[tuple[Path, str], ...] = ()
     counted: tuple[Counted, ...] = ()
     believed: tuple[Run, ...] = ()
+    unasked: tuple[str, ...] = ()
 
 
 def judge_image(subject: Subject, rules: FlavorRules | None, runs: Sequence[Run], *, now: datetime) -> Answer:
@@ -82,7 +84,38 @@ def judge_image(subject: Subject, rules: FlavorRules | None, runs: Sequence[Run]
         set_aside=tuple((run.path, run.doubt) for run in runs if run.doubt),
         counted=counted,
         believed=told,
+        unasked=tuple(_unasked(rules, told)),
     )
+
+
+def _unasked(rules: FlavorRules, runs: Sequence[Run]) -> Iterator[str]:
+    """Failed cells that no requirement looks at: they decide nothing, and nobody shall overlook them."""
+    for run in runs:
+        for cell in run.results.cells:
+            if cell.verdict == "FAIL" and not any(
+                _speaks_of(rule, cell, suite) for rule in rules.cells for suite in cell.suites
+            ):
+                yield (
+                    f"{cell.name} on {cell.machine}/{cell.accelerator} failed in the run of "
+                    f"{run.results.started}: {_failure(cell)}"
+                )
+
+
+def _speaks_of(rule: CellRule, cell: Cell, suite: SuiteCounts) -> bool:
+    return (suite.name, cell.profile, cell.tls_mode) == (
+        rule.suite,
+        rule.profile,
+        rule.tls_mode,
+    ) and f"{cell.machine}/{cell.accelerator}" in rule.places
+
+
+def _failure(cell: Cell) -> str:
+    """The reason of a failed cell, and the first of its checks that failed."""
+    failed = [check for check in cell.checks if check.status in ("failed", "error")]
+    if not failed:
+        return cell.reason
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"{cell.reason}: {failed[0].title}{more}"
 
 
 def _worst(rows: Iterable[Row]) -> Verdict:
@@ -142,8 +175,7 @@ def _judge_cell(
         for run in runs
         for cell in run.results.cells
         for suite in cell.suites
-        if (suite.name, cell.profile, cell.tls_mode) == (rule.suite, rule.profile, rule.tls_mode)
-        and f"{cell.machine}/{cell.accelerator}" in rule.places
+        if _speaks_of(rule, cell, suite)
     ]
     if not seen:
         return Row(rule.title, "INCONCLUSIVE", _nothing_of(rule, runs), minimum=rule.minimum), None
@@ -154,7 +186,9 @@ def _judge_cell(
         failed = seen[failures[-1]]
         when = f"failed in the run of {failed.run.results.started}: {failed.reason}"
         if not passes:
-            return _row(rule, failed, "FAIL", when), None
+            return _row(
+                rule, failed, "FAIL", f"{when}; has to pass {rules.passes_after_a_fail} times now"
+            ), None
         wanted = f"passed {len(passes)} of {rules.passes_after_a_fail} times since"
         return _row(rule, passes[-1], "INCONCLUSIVE", f"{when}; {wanted}"), None
     if not passes:
@@ -172,7 +206,7 @@ def _look(
 
     # What failed stands whatever else is wrong with the run: a part of a suite can't pass, but it can fail.
     if cell.verdict == "FAIL":
-        return seen("FAIL", cell.reason)
+        return seen("FAIL", _failure(cell))
     if cell.verdict != "PASS":
         return seen("INCONCLUSIVE", cell.reason)
     if run.results.selection:

@@ -28,8 +28,10 @@ def answer_table(answer: Answer) -> Table:
 
 
 def answer_lines(answer: Answer) -> list[str]:
-    """The runs that were set aside, then the verdict and every reason against a PASS."""
+    """The runs that were set aside, what failed without being asked for, the verdict and every reason against
+    a PASS."""
     lines = [f"set aside: {path}: it {why}" for path, why in answer.set_aside]
+    lines += [f"not asked for: {told}" for told in answer.unasked]
     image = answer.subject.image
     lines.append(f"{answer.verdict}: {image.path} (sha256 {image.sha256[:16]}..., flavor {image.flavor})")
     return lines + [f"  {reason}" for reason in answer.reasons]

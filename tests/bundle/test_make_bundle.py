@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,29 @@ def test_the_notes_have_the_gate_and_what_was_measured_on_this_image(bundle: Pat
     assert "not_shown" not in notes
     assert "Speeds measured under TCG" in notes
     assert answer.subject.sha256 in notes
+
+
+def test_the_notes_tell_of_each_run_and_of_what_failed_without_being_asked_for(
+    bundle: Path, answer: Answer, tmp_path: Path
+) -> None:
+    assert (
+        "- Run of 2026-02-01T10:00:00Z: PASS, all 1 executed checks passed; AMD EPYC, 2 cores"
+        in (bundle / "RELEASE-NOTES.md").read_text()
+    )
+    made = bundle_of(replace(answer, unasked=("ci-faults on nspawn/native failed",)), tmp_path / "release")
+    notes = (made / "RELEASE-NOTES.md").read_text()
+    assert "\n- Not asked for: ci-faults on nspawn/native failed\n" in notes
+    assert "\n\n## Measured on this image\n" in notes
+
+
+def test_everybody_may_read_a_bundle_whatever_the_umask(answer: Answer, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made = bundle_of(answer, tmp_path / "release")
+    finally:
+        os.umask(before)
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (made, *made.rglob("*"))}
+    assert modes == {(True, 0o755), (False, 0o644)}
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("FAIL", 1), ("INCONCLUSIVE", 3)])

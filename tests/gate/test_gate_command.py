@@ -265,6 +265,13 @@ def test_what_cant_be_read_is_told_where_there_is_nothing_else(
     assert "reports/x/results.json is not JSON" in capsys.readouterr().err
 
 
+def test_a_release_is_asked_by_no_other_rules() -> None:
+    """Its notes say that gate.yaml was asked."""
+    with pytest.raises(SystemExit) as caught:
+        main(["release", "--rules", "gate.yaml"])
+    assert caught.value.code == 2
+
+
 def test_a_changed_image_has_no_results_any_more(desk: Desk) -> None:
     desk.run_of(results(WHOLE, LATER))
     subprocess.run(["qemu-img", "resize", "-q", desk.image, "2M"], check=True, timeout=30)

@@ -165,6 +165,25 @@ def test_a_run_in_doubt_counts_for_nothing_and_is_told() -> None:
     assert any("set aside: /reports/0: it carries no seal" in line for line in answer_lines(answer))
 
 
+def test_a_failure_is_told_with_the_check_that_failed() -> None:
+    two = cell("auth", "custom", ran=("a",), broken=("a", "b"))
+    (reason,) = ask(results(*OTHERS, two)).reasons
+    assert reason.endswith("2 checks failed: a and 1 more; has to pass 2 times now")
+
+
+def test_what_failed_without_being_asked_for_is_told_and_decides_nothing() -> None:
+    foreign = cell("faults", "selfsigned", broken=("a",), machine="nspawn", accelerator="native")
+    answer = ask(results(WHOLE, LATER, BOOTS, foreign))
+    assert answer.verdict == "PASS"
+    assert answer.unasked == (
+        "ci-faults-selfsigned on nspawn/native failed in the run of 2026-02-09T12:00:00Z: 1 checks failed: a",
+    )
+    assert f"not asked for: {answer.unasked[0]}" in answer_lines(answer)
+    elsewhere = replace(FAILED, machine="nspawn", accelerator="native")
+    assert len(ask(results(WHOLE, LATER, BOOTS, elsewhere)).unasked) == 1
+    assert ask(results(*OTHERS, FAILED)).unasked == ()
+
+
 def test_a_run_that_was_changed_keeps_others_from_a_pass() -> None:
     """It may be the one that failed: an edit must not take a failure out of the way."""
     good, changed = (results(WHOLE, LATER, BOOTS, days_ago=days) for days in (2, 1))
