@@ -217,3 +217,16 @@ def test_an_engine_that_is_not_there_is_told() -> None:
     with pytest.raises(HarnessError, match="there is no engine 'none'") as caught:
         obtain_all("ci", "none")
     assert "llama-server" in caught.value.hint
+
+
+@pytest.mark.parametrize("asked", ["", "1"])
+def test_the_second_model_is_missing_only_where_the_builder_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("SLM_CACHE", str(tmp_path))
+    monkeypatch.setenv("SLM_OFFLINE", "1")
+    monkeypatch.setenv("SLM_SECOND_MODEL", asked)
+    with pytest.raises(HarnessError, match="is missing") as caught:
+        obtain_all("release")
+    told = f"{caught.value.message} {caught.value.hint}"
+    assert ("qwen2.5-coder-7b-instruct-q4_k_m.gguf" in told) is bool(asked)
