@@ -13,6 +13,9 @@ from harness.errors import HarnessError
 STOPPED_WITHIN_S = 10
 """Seconds for threads to stop; one that writes to a disk finishes its write first."""
 
+VFORK = ("kernel_clone", "wait_for_vfork_done")
+"""Where in the kernel a parent waits for its vfork's child (kernel/fork.c; the second is often inlined)."""
+
 
 @contextlib.contextmanager
 def frozen(processes: Callable[[], Iterable[int]]) -> Iterator[None]:
@@ -33,7 +36,10 @@ def frozen(processes: Callable[[], Iterable[int]]) -> Iterator[None]:
             if not new and all(_has_stopped(pid) for pid in stopped):
                 break
             if time.monotonic() >= end:
-                raise HarnessError(f"the guest's processes did not stop within {STOPPED_WITHIN_S} s")
+                running = ", ".join(told for pid in stopped if (told := _running(pid))) or "new ones came"
+                raise HarnessError(
+                    f"the guest's processes did not stop within {STOPPED_WITHIN_S} s: {running}"
+                )
             time.sleep(0.001)
         yield
     finally:
@@ -59,10 +65,20 @@ def _copy(arguments: list[str]) -> None:
 
 
 def _has_stopped(process: int) -> bool:
-    """True when every thread is stopped, or dead."""
-    for thread in Path(f"/proc/{process}/task").glob("*/stat"):
+    """True when no thread of it can run."""
+    return not _running(process)
+
+
+def _running(process: int) -> str:
+    """The threads that can still run, by name, state and what they wait for in the kernel; "" for none."""
+    running = []
+    for thread in Path(f"/proc/{process}/task").glob("*"):
         with contextlib.suppress(OSError):
             # The state follows the command's name, which may hold anything but ends with the last ')'.
-            if thread.read_text().rpartition(")")[2].split()[0] not in "TtZX":
-                return False
-    return True
+            name, _, rest = (thread / "stat").read_text().rpartition(")")
+            state, waits = rest.split()[0], (thread / "wchan").read_text()
+            # The parent of a vfork stands still until its child is another program or gone. The child has
+            # been stopped, so the parent never gets to its own stop. From 254 on systemd starts services so.
+            if state not in "TtZX" and not (state == "D" and waits in VFORK):
+                running.append(f"{name.partition('(')[2]} ({state}, {waits})")
+    return ", ".join(running)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,12 +62,37 @@ def test_a_dead_process_stands_still(process: subprocess.Popen[bytes]) -> None:
         pass
 
 
+SPAWNS = """
+import os
+os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "pipe", os.O_RDONLY, 0)])
+"""
+
+
+def test_a_parent_that_waits_for_the_child_of_a_vfork_stands_still(tmp_path: Path) -> None:
+    """The child is stopped before it is another program, so the parent never gets to its own stop."""
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen([sys.executable, "-c", SPAWNS], cwd=tmp_path) as parent:
+        try:
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+            while not (child := children.read_text().split()):
+                time.sleep(0.01)
+            with frozen(lambda: [parent.pid, int(child[0])]):
+                assert not module._running(parent.pid)
+        finally:
+            # whoever opens the pipe lets the child go on, and with it the parent
+            os.close(os.open(tmp_path / "pipe", os.O_RDWR))
+            parent.kill()
+
+
 def test_one_that_does_not_stop_is_told(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STOPPED_WITHIN_S", 0.1)
-    monkeypatch.setattr(module, "_has_stopped", lambda _pid: False)
-    with pytest.raises(HarnessError, match="did not stop within"), frozen(lambda: [process.pid]):
+    monkeypatch.setattr(module, "_running", lambda _pid: "cp (D, io_schedule)")
+    with (
+        pytest.raises(HarnessError, match=r"within 0\.1 s: cp \(D, io_schedule\)"),
+        frozen(lambda: [process.pid]),
+    ):
         pytest.fail("it went in")
     assert "T" not in states(process.pid)
 
