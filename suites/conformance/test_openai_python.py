@@ -126,7 +126,12 @@ def test_it_completes_text_the_old_way(sdk: OpenAISdk, appliance: ApplianceAddre
 FAULTS: dict[str, tuple[str, dict[str, Any], str, int]] = {
     "a wrong password": (CREATE, {"api_key": "wrong-password", **chat()}, "AuthenticationError", 401),
     "a route that does not exist": ("embeddings.create", {"input": COUNT}, "NotFoundError", 404),
-    "messages of a wrong form": (CREATE, {"messages": [{"role": "user"}]}, "BadRequestError", 400),
+    "messages of a wrong form": (
+        CREATE,
+        {"messages": [{"role": "user"}], "max_tokens": 1},
+        "BadRequestError",
+        400,
+    ),
     "a temperature in words": (CREATE, {**chat(), "temperature": "hot"}, "BadRequestError", 400),
 }
 
