@@ -181,12 +181,12 @@ quoted() {
 # The key that nginx and the appliance itself show LocalAI; nobody else ever sees it. Made once, 190 bits.
 resolve_engine_key() {
   local key
+  make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
   drop_unfinished "$SLM_ENGINE_KEY"
   if [[ -n $(engine_key) ]]; then
     give 0600 root:root "$SLM_ENGINE_KEY"
     return
   fi
-  make_folder 0755 root:root "$SLM_CONFIG_DIR" || return
   key=$(generate_password) || fail "no key for the engine could be generated: openssl rand failed" || return
   mark_pending engine && write_text_atomically 0600 root:root "$SLM_ENGINE_KEY" "LOCALAI_API_KEY=$key"$'\n'
 }

@@ -28,6 +28,8 @@ ORIGIN = "https://ide.example.org"
 PASSWORD = {"ONEAPP_SLM_ADMIN_PASSWORD": ROTATED}
 ORIGINS = {"ONEAPP_SLM_CORS_ORIGINS": ORIGIN}
 
+ENGINE_FILES = ("files./etc/slm-copilot/engine.env", "files./etc/slm-copilot/engine-model.yaml")
+"""What the configure stage writes for an engine; not every engine has both."""
 AUTH_FILES = ("files./etc/slm-copilot/admin-password", "files./etc/nginx/slm-copilot/auth.conf")
 REPORT_FILE = "files./etc/one-appliance/config"
 SITE_FILE = "files./etc/nginx/sites-enabled/slm-copilot.conf"
@@ -183,7 +185,7 @@ def test_the_engine_is_restarted_by(engine_changed: Changed) -> None:
 
 def test_only_the_engine_is_restarted_by(engine_changed: Changed) -> None:
     before, after = engine_changed.before, engine_changed.after
-    touched = ("engine_pid", "report.engine*", "files./etc/slm-copilot/engine.env", SETTINGS, REPORT_FILE)
+    touched = ("engine_pid", "report.engine*", *ENGINE_FILES, SETTINGS, REPORT_FILE)
     assert difference(before, after, but=touched) == ""
 
 

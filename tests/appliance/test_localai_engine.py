@@ -222,6 +222,14 @@ def fake_localai(key: str) -> Iterator[FakeLocalAI]:
         thread.join()
 
 
+def test_the_engine_can_read_its_description_again_after_somebody_closed_the_folder(localai: Guest) -> None:
+    localai.run(CONFIGURE_ENGINE)
+    folder = localai.path("/etc/slm-copilot")
+    folder.chmod(0o700)
+    localai.run(CONFIGURE_ENGINE)
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
 def test_it_is_ready_when_its_model_has_answered_a_completion(localai: Guest) -> None:
     localai.run(CONFIGURE_ENGINE)
     with fake_localai(key_of(localai)) as engine:
