@@ -41,16 +41,27 @@ CODER_7B = {
 
 
 @pytest.fixture
-def localai(guest: Guest) -> Guest:
+def bare(guest: Guest) -> Guest:
+    """With LocalAI, but before its install stage: enough for what is refused."""
     put_localai(guest)
-    guest.run(INSTALL)
     return guest
+
+
+@pytest.fixture
+def localai(bare: Guest) -> Guest:
+    bare.run(INSTALL)
+    return bare
 
 
 @pytest.fixture
 def two(localai: Guest) -> Guest:
     put_second_model(localai)
     return localai
+
+
+def then(value: str) -> str:
+    """Bash: the context has another second model, and is configured again."""
+    return f"; export ONEAPP_SLM_SECOND_MODEL={value}; clear_pending engine; {CONFIGURE_ENGINE}"
 
 
 def memory(guest: Guest, gib: float) -> None:
@@ -90,10 +101,12 @@ def test_a_file_that_nobody_names_changes_nothing(localai: Guest) -> None:
     assert engine_files(localai) == before
 
 
-def test_both_are_shown_to_the_engine_with_their_weights(two: Guest) -> None:
-    two.run(CONFIGURE_ENGINE, **SECOND)
+def test_both_are_shown_to_the_engine_with_their_weights_and_none_is_left_of_a_third(two: Guest) -> None:
+    put_second_model(two, name="beta")
+    two.run(CONFIGURE_ENGINE + then(NAME), ONEAPP_SLM_SECOND_MODEL="beta")
     models = two.path(f"{ENGINE}/models")
     assert sorted(path.name for path in models.iterdir()) == ["gguf", "model.yaml", "second-model.yaml"]
+    assert sorted(path.name for path in (models / "gguf").iterdir()) == [f"{NAME}.gguf", "model.gguf"]
     told = [yaml.safe_load((models / name).read_text()) for name in ("model.yaml", "second-model.yaml")]
     assert [one["name"] for one in told] == [FIRST, NAME]
     for one in told:
@@ -101,38 +114,26 @@ def test_both_are_shown_to_the_engine_with_their_weights(two: Guest) -> None:
     assert two.path(f"/opt/slm-copilot/models/{NAME}.gguf").stat().st_mode & 0o777 == 0o644
 
 
-def test_taken_back_it_leaves_nothing_behind(two: Guest) -> None:
+def test_taken_back_it_leaves_nothing_behind_and_the_engine_is_restarted(two: Guest) -> None:
+    pending = "; is_pending engine && echo restart || echo none"
     two.run(CONFIGURE_ENGINE)
     before = engine_files(two)
-    pending = two.path("/run/slm-copilot/pending-engine")
-    for variables, change in ((SECOND, True), (SECOND, False), ({}, True)):
-        pending.unlink()
-        two.run(CONFIGURE_ENGINE, **variables)
-        assert pending.exists() is change
-        pending.touch()
+    script = f"true{then(NAME)}{pending}{then(NAME)}{pending}{then('')}{pending}"
+    assert two.run(script).stdout.splitlines()[-3:] == ["restart", "none", "restart"]
     assert engine_files(two) == before
-    assert sorted(path.name for path in two.path(f"{ENGINE}/models/gguf").iterdir()) == ["model.gguf"]
+    assert [path.name for path in two.path(f"{ENGINE}/models/gguf").iterdir()] == ["model.gguf"]
 
 
-def test_another_one_takes_its_place(two: Guest) -> None:
-    put_second_model(two, name="beta")
-    two.run(CONFIGURE_ENGINE, **SECOND)
-    two.run(CONFIGURE_ENGINE, ONEAPP_SLM_SECOND_MODEL="beta")
-    weights = two.path(f"{ENGINE}/models/gguf")
-    assert sorted(path.name for path in weights.iterdir()) == ["beta.gguf", "model.gguf"]
-    assert description(two)["name"] == "beta"
-
-
-def test_the_report_names_both(two: Guest) -> None:
-    load_njs(two)
-    cases: list[tuple[dict[str, str], list[str]]] = [({}, [FIRST]), (SECOND, [FIRST, NAME])]
-    for variables, names in cases:
-        two.write("/etc/motd", "")
-        told = configparser.ConfigParser(interpolation=None)
-        told.read_string(two.run(f"{CONFIGURE} >&2; render_report; announce_ready", **variables).stdout)
-        named = [told["connection"].get(key) for key in ("model", "second_model")]
-        assert [name for name in named if name] == names
-        assert f" Model     {' '.join(names)}\n" in two.path("/etc/motd").read_text()
+def test_the_report_and_the_motd_name_both(two: Guest) -> None:
+    show = (
+        "render_certificate_section() { :; }; public_endpoint() { echo https://x/v1; };"
+        "serves_selfsigned_pair() { false; }; SLM_PASSWORD=x"
+    )
+    ends = f"{CONFIGURE_ENGINE}; {show}; render_report; announce_ready"
+    told = configparser.ConfigParser(interpolation=None)
+    told.read_string(two.run(ends, **SECOND).stdout)
+    assert (told["connection"]["model"], told["connection"]["second_model"]) == (FIRST, NAME)
+    assert f" Model     {FIRST} {NAME}\n" in two.path("/etc/motd").read_text()
 
 
 # ---- what is refused
@@ -146,28 +147,30 @@ def test_an_engine_that_serves_one_model_refuses_a_second(guest: Guest) -> None:
     )
 
 
-def test_a_file_that_is_not_there_is_refused_with_those_that_are(two: Guest) -> None:
-    assert refusal(two, ONEAPP_SLM_SECOND_MODEL="beta").endswith(
+def test_a_file_that_is_not_there_is_refused_with_those_that_are(bare: Guest) -> None:
+    put_second_model(bare)
+    assert refusal(bare, ONEAPP_SLM_SECOND_MODEL="beta").endswith(
         f"models/beta.gguf; accepted here: one of {NAME}, or nothing"
     )
 
 
-def test_where_there_is_no_other_file_nothing_is_accepted(localai: Guest) -> None:
-    said = refusal(localai, **SECOND)
+def test_where_there_is_no_other_file_nothing_is_accepted(bare: Guest) -> None:
+    said = refusal(bare, **SECOND)
     assert "accepted here: nothing as long as no other GGUF file lies in " in said
 
 
 @pytest.mark.parametrize("name", [FIRST, "model"])
-def test_the_first_model_is_no_second(two: Guest, name: str) -> None:
-    assert refusal(two, ONEAPP_SLM_SECOND_MODEL=name) == (
+def test_the_first_model_is_no_second(bare: Guest, name: str) -> None:
+    put_second_model(bare)
+    assert refusal(bare, ONEAPP_SLM_SECOND_MODEL=name) == (
         f"ONEAPP_SLM_SECOND_MODEL: '{name}' is the first model; accepted here: one of {NAME}, or nothing"
     )
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 something else"])
-def test_a_file_that_is_no_model_is_refused(two: Guest, content: bytes) -> None:
-    two.path(f"/opt/slm-copilot/models/{NAME}.gguf").write_bytes(content)
-    assert ("is not a GGUF file" if content else "there is no file") in refusal(two, **SECOND)
+def test_a_file_that_is_no_model_is_refused(bare: Guest, content: bytes) -> None:
+    put_second_model(bare).write_bytes(content)
+    assert ("is not a GGUF file" if content else "there is no file") in refusal(bare, **SECOND)
 
 
 # ---- the larger one has to fit, not both
@@ -181,10 +184,10 @@ def test_two_models_fit_where_their_sum_does_not(localai: Guest) -> None:
     assert description(localai)["context_size"] == 16384
 
 
-def test_a_second_model_that_does_not_fit_is_refused_with_the_arithmetic(localai: Guest) -> None:
-    put_second_model(localai, CODING_MODEL, CODING_MODEL_BYTES)
-    memory(localai, 16)
-    assert refusal(localai, **SECOND) == (
+def test_a_second_model_that_does_not_fit_is_refused_with_the_arithmetic(bare: Guest) -> None:
+    put_second_model(bare, CODING_MODEL, CODING_MODEL_BYTES)
+    memory(bare, 16)
+    assert refusal(bare, **SECOND) == (
         f"ONEAPP_SLM_SECOND_MODEL: {NAME} does not fit in the first model's place: 13.3 GiB for the model + "
         "1.3 GiB for 8192 tokens of context + 384 MiB for the engine + 512 MiB for its prompt cache + 384 MiB"
         " for the system + 3.2 GiB kept free = 19.1 GiB of 16.0 GiB; choose a smaller one or a smaller"
@@ -274,10 +277,10 @@ echo "$now.00 0.00" >"$SLM_ROOT/proc/uptime"
 [[ ! -e $SLM_ROOT/moves ]] || sed -i "s/ [0-9]* 5 0/ $now 5 0/" "$SLM_ROOT/proc/60/stat"
 exec /bin/sleep 0.02
 """
-# the first model answers once it is loaded again: 400 s after it was asked
+# the first model answers once it is loaded: 260 s after it was asked, more than twice the watchdog's patience
 CURL = r"""#!/usr/bin/env bash
 read -r uptime _ <"$SLM_ROOT/proc/uptime"
-((${uptime%%.*} >= 1400)) || exit 28
+((${uptime%%.*} >= 1260)) || exit 28
 echo '{"choices":[{"finish_reason":"stop"}],"usage":{"completion_tokens":1}}'
 """
 SYSTEMCTL = r"""#!/usr/bin/env bash
@@ -300,6 +303,9 @@ def test_the_watchdog_ends_what_does_nothing_and_not_what_loads_for_minutes(two:
     two.write("/proc/net/tcp", "  1: 0100007F:1F90 0100007F:A000 01 0 0 0 990\n")
     if loads:
         two.write("/moves", "")
-    two.run("load_flavor; WATCHED_PROGRESS='busy 12' WATCHED_IDLE_S=0; look_after_engine")
+    two.run(
+        "load_flavor; WATCHED_PROGRESS='busy 12' WATCHED_IDLE_S=0; look_after_engine",
+        SLM_WATCHDOG_POLL_S="20",
+    )
     killed = [line for line in two.told_systemctl() if line.startswith("kill")]
     assert bool(killed) is not loads
