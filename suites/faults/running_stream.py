@@ -24,10 +24,13 @@ CONNECT_S = 60.0
 SILENCE_S = 120.0
 """Who waits for one of the engine's slots gets no byte until then."""
 
+WITHOUT_END = r"root ::= [^\x00] root"
+"""A grammar of any characters whose text is never complete, for engines that don't know ignore_eos."""
+
 
 def endless(**options: Any) -> dict[str, Any]:
     """A streamed answer that is longer than any check lasts."""
-    return chat(max_tokens=4000, stream=True, ignore_eos=True, **options)
+    return chat(max_tokens=4000, stream=True, ignore_eos=True, grammar=WITHOUT_END, **options)
 
 
 @dataclass
