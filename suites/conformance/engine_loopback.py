@@ -3,6 +3,8 @@ in its own way, and the suites needn't know which it is."""
 
 from __future__ import annotations
 
+import itertools
+
 from harness.machine.protocol import Machine
 from suites.conformance.guest_facts import output
 
@@ -33,8 +35,15 @@ def engine_can(machine: Machine, what: str) -> bool:
 
 
 def work_done(machine: Machine) -> str:
-    """Counters that move with every request the engine works on, and stand still while it has none."""
+    """Counters that move with every request the engine works on, and hardly while it has none: of an engine
+    that tells nothing they are its CPU time."""
     return output(machine, f"{WITH_ENGINE} engine_progress", timeout=60).partition(" ")[2]
+
+
+def work_between(before: str, after: str) -> int:
+    """How far the counters of `work_done` moved, added up."""
+    pairs = itertools.zip_longest(map(int, before.split()), map(int, after.split()), fillvalue=0)
+    return sum(abs(one - other) for one, other in pairs)
 
 
 def is_computing(machine: Machine) -> bool:
