@@ -245,17 +245,22 @@ show_engine_key() {
 }
 
 # "busy" while somebody is connected, then the CPU time of the backend in hundredths of a second: it moves with all that
-# is computed, and an idle or a stuck backend uses none. LocalAI itself tells nothing while it computes.
+# is computed, and an idle or a stuck backend uses none. LocalAI itself tells nothing while it computes; but where it
+# doesn't even say that it lives, what its backend computes reaches nobody.
 engine_progress() {
   local server backend state=idle ticks=0 more
   server=$(engine_main_pid)
-  ((server > 0)) && [[ -d $SLM_PROC/$server ]] || return
+  ((server > 0)) && [[ -d $SLM_PROC/$server ]] && engine_lives || return
   ! engine_has_clients || state=busy
   while read -r backend; do
     more=$(cpu_ticks "$backend") || continue
     ticks=$((ticks + more))
   done < <(engine_backends "$server")
   printf '%s %s\n' "$state" "$ticks"
+}
+
+engine_lives() {
+  curl -fsS --noproxy '*' --max-time 5 --output /dev/null "$(engine_url)$SLM_ENGINE_HEALTH" 2>/dev/null
 }
 
 # Somebody is connected to the engine's port.

@@ -22,6 +22,11 @@ ENGINE_CURL = (
 """Bash for the guest, after WITH_ENGINE: curl with the engine's own key, where it has one."""
 
 
+AT_REST = 2
+"""Hundredths of a second that an idle engine takes in 0.3 s under emulation, at most; one that
+computes takes more than ten. An engine whose counters are tokens says itself that it is busy."""
+
+
 def engine_settings(machine: Machine) -> dict[str, str]:
     """What the running engine works with: address, threads, context_size (all clients), client_context (one
     client), temperature, model (its file)."""
@@ -50,7 +55,8 @@ def is_computing(machine: Machine) -> bool:
     """Whether the engine works for anybody now: it says so, or its counters move."""
     look = f"{WITH_ENGINE} engine_progress; sleep 0.3; engine_progress"
     first, second = output(machine, look, timeout=60).splitlines()
-    return second.startswith("busy") or first.partition(" ")[2] != second.partition(" ")[2]
+    moved = work_between(first.partition(" ")[2], second.partition(" ")[2])
+    return second.startswith("busy") or moved > AT_REST
 
 
 UNTIL_BUSY = f"""

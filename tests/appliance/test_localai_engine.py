@@ -266,11 +266,14 @@ def test_its_progress_is_the_backends_cpu_time_and_who_is_connected(localai: Gue
     put_process(localai, 51, 50, 7000, "cat")
     look = "load_flavor; engine_progress"
     localai.write("/proc/net/tcp", HEAD + LISTENS + OTHERS)
+    localai.stub("curl", '#!/bin/sh\nexit "${HEALTH:-0}"\n')
     assert localai.run(look).stdout == "idle 105\n"
     localai.write("/proc/net/tcp", HEAD + LISTENS + OTHERS + CLIENT)
     assert localai.run(look).stdout == "busy 105\n"
     put_process(localai, 50, 42, 101)
     assert localai.run(look).stdout == "busy 106\n"
+    # what a backend computes for a server that hangs reaches nobody
+    assert localai.run(look, check=False, HEALTH="28").returncode != 0
 
 
 def test_it_tells_no_progress_when_it_can_not_be_seen(localai: Guest) -> None:
