@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,15 +73,16 @@ def test_a_parent_that_waits_for_the_child_of_a_vfork_stands_still(tmp_path: Pat
     """The child is stopped before it is another program, so the parent never gets to its own stop."""
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen([sys.executable, "-c", SPAWNS], cwd=tmp_path) as parent:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        while not (found := children.read_text().split()):
+            time.sleep(0.01)
+        child = int(found[0])
         try:
-            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-            while not (child := children.read_text().split()):
-                time.sleep(0.01)
-            with frozen(lambda: [parent.pid, int(child[0])]):
+            with frozen(lambda: [parent.pid, child]):
                 assert not module._running(parent.pid)
         finally:
-            # whoever opens the pipe lets the child go on, and with it the parent
-            os.close(os.open(tmp_path / "pipe", os.O_RDWR))
+            # It waits for somebody to open the pipe, and would outlive its parent.
+            os.kill(child, signal.SIGKILL)
             parent.kill()
 
 
