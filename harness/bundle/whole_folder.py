@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 
 MAKING_PREFIX = ".making-"
+WAITING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -69,9 +70,17 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits: a second one must not leave half of what the first one wanted removed."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Ctrl-C waits: a second one must not leave half of what the first one wanted removed.
+
+    The handlers are exchanged because a signal that this thread blocks reaches another one, and Python tells
+    this thread all the same.
+    """
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in WAITING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -39,7 +39,7 @@ def server(answer: bytes = ANSWER) -> Iterator[int]:
                 threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
         def talk(connection: socket.socket) -> None:
-            with connection:
+            with connection, suppress(ConnectionResetError):
                 while connection.recv(4096):
                     connection.sendall(answer[:-1])
                     connection.sendall(answer[-1:])
