@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ from harness.client.sse import Event, SseDecoder
 from harness.errors import HarnessError
 
 PROGRAM = Path(__file__).with_name("node_fetch.mjs")
+ASKED = b"ASKED\n"
+"""What the program prints when fetch has been called."""
 OLDEST = 18
 """The first major version of Node with fetch built in."""
 
@@ -82,6 +85,7 @@ def start_fetch(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # what is read of a pipe before communicate() must not take more than was asked for
         env={"PATH": os.environ.get("PATH", ""), "NODE_EXTRA_CA_CERTS": str(appliance.ca_file)},
     )
     try:
@@ -101,6 +105,19 @@ class NodeFetch:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
+    def wait_until_asked(self, deadline_s: float) -> None:
+        """Return once fetch has been called: Node itself may take seconds to start on a busy host.
+
+        Raises:
+            HarnessError: not within `deadline_s`, or Node itself failed.
+        """
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], deadline_s)
+        if not readable:
+            raise HarnessError(f"node did not call fetch within {deadline_s:.0f} s")
+        if self._process.stdout.readline() != ASKED:
+            self.answer(deadline_s)  # says what Node said
+
     def answer(self, deadline_s: float) -> NodeAnswer:
         """Wait for the end of the answer.
 
@@ -116,7 +133,7 @@ class NodeFetch:
                 f"node exited with {self._process.returncode}: {err.decode(errors='replace').strip()[-300:]}",
                 hint=f"Node {OLDEST} or newer is needed",
             )
-        found = json.loads(out)
+        found = json.loads(out.removeprefix(ASKED))
         return NodeAnswer(
             node=found["node"],
             status=found["status"],

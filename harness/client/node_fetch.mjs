@@ -1,6 +1,6 @@
 // One request with Node's own fetch (undici), as coding clients written for Node make it.
 // stdin: one JSON object {url, method, headers, body, lookup}; lookup maps names, which need not resolve, to addresses.
-// stdout: one JSON object
+// stdout: the line ASKED as soon as the request is on its way, then one JSON object
 // {status, headers, headers_s, chunks: [[seconds, bytes], ...], body, total_s, error}.
 // The certificate is trusted through NODE_EXTRA_CA_CERTS; the host name is always checked.
 // Times are seconds since fetch was called.
@@ -26,12 +26,14 @@ const seconds = () => (performance.now() - started) / 1000;
 const answer = { node: process.version, status: null, headers: {}, headers_s: null, chunks: [], body: "", error: null };
 
 try {
-  const response = await fetch(job.url, {
+  const asked = fetch(job.url, {
     method: job.method ?? "POST",
     headers: job.headers,
     body: job.body === undefined ? undefined : JSON.stringify(job.body),
     redirect: "manual",
   });
+  process.stdout.write("ASKED\n");
+  const response = await asked;
   answer.status = response.status;
   answer.headers_s = seconds();
   answer.headers = Object.fromEntries(response.headers);

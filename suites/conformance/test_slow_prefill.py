@@ -18,7 +18,7 @@ import pytest
 from harness.client.https import ApplianceAddress, open_client
 from harness.client.node import NodeAnswer, start_fetch
 from harness.client.reassemble import reassemble
-from harness.client.sse import longest_silence_s, silence_started_s
+from harness.client.sse import longest_silence_s, silence_started_s, ttft_s
 from harness.machine.protocol import Machine
 from suites.conformance.ask import CHAT, chat, text_of
 from suites.conformance.engine_loopback import engine_can, engine_settings
@@ -48,8 +48,8 @@ class Reading:
 
     @property
     def read_s(self) -> float:
-        """From sending to the first event: comments may come before, but no event before the first token."""
-        return self.node.events()[0].arrived_s
+        """From sending to the first token. Before it come comments, and LocalAI's event that names the role."""
+        return ttft_s(self.node.events())
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,7 @@ def read_prompt(appliance: ApplianceAddress, tokens: int, *, is_long: bool) -> R
 
     usage = {"include_usage": True}
     with start_fetch(appliance, CHAT, {**body, "stream": True, "stream_options": usage}) as node:
+        node.wait_until_asked(AIM_S)
         time.sleep(1)  # so that the streamed request has the slot
         waiting = threading.Thread(target=ask_plain, daemon=True)
         waiting.start()

@@ -1,4 +1,5 @@
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 from scripted_server import Reply, answer, make_certificate
 
 from harness.client.https import ApplianceAddress
-from harness.client.node import fetch
+from harness.client.node import fetch, start_fetch
 from harness.errors import HarnessError
 
 Serve = Callable[[Reply], ApplianceAddress]
@@ -59,3 +60,31 @@ def test_a_missing_node_says_what_to_do(appliance: Serve, monkeypatch: pytest.Mo
     with pytest.raises(HarnessError) as raised:
         fetch(address, "/", {})
     assert raised.value.hint == "run `make setup`"
+
+
+def test_a_request_on_its_way_is_told_before_it_is_answered(appliance: Serve) -> None:
+    answer_now = threading.Event()
+
+    def reply(_request: bytes, connection: socket.socket) -> None:
+        answer_now.wait(10)
+        connection.sendall(answer("200 OK", b"{}"))
+
+    with start_fetch(appliance(reply), "/", {}) as running:
+        running.wait_until_asked(10)
+        answer_now.set()
+        assert running.answer(10).body == "{}"
+
+
+def test_a_node_that_never_asks_says_why(
+    appliance: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_node = tmp_path / "node"
+    old_node.write_text("#!/bin/sh\ncat >/dev/null; echo 'fetch is not defined' >&2; exit 1\n")
+    old_node.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) + ":/usr/bin:/bin")
+    address = appliance(lambda _request, _connection: None)
+    with (
+        start_fetch(address, "/", {}) as running,
+        pytest.raises(HarnessError, match="fetch is not defined"),
+    ):
+        running.wait_until_asked(10)
