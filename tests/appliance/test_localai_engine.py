@@ -370,6 +370,25 @@ def test_the_backend_without_avx512_has_all_the_rest(localai: Guest) -> None:
     assert not (folder / "run.sh").is_symlink(), "it would look beside the other one for its builds"
 
 
+def test_the_backend_runs_on_when_nobody_takes_its_log(localai: Guest) -> None:
+    localai.run(INSTALL)
+    localai.write("/proc/cpuinfo", "flags\t\t: fpu avx2\n")
+    localai.stub("systemd-cat", "#!/bin/sh\nexit 1\n")
+    own_script = localai.path(f"{ENGINE}/llama-cpp/run.sh")
+    own_script.write_text('#!/bin/bash\nset -e\nsleep 0.3\necho one\necho two\necho ran >"$SLM_ROOT/ran"\n')
+    subprocess.run(
+        [localai.path(f"{ENGINE}/backends/llama-cpp/run.sh"), "--addr", "127.0.0.1:7"],
+        env={
+            "PATH": f"{localai.stubs}:{os.environ['PATH']}",
+            "SLM_ROOT": str(localai.root),
+            "SLM_PROC": str(localai.path("/proc")),
+        },
+        timeout=20,
+        check=False,
+    )
+    assert localai.path("/ran").exists(), "LocalAI would find its backend dead"
+
+
 @contextmanager
 def log_reader(guest: Guest) -> Iterator[subprocess.Popen[str]]:
     guest.write("/proc/net/tcp", HEAD + OTHERS)

@@ -24,10 +24,11 @@ choose_backend() {
 
 # other machines to compute on, and another number of requests at once, are not the environment's to say
 unset LLAMACPP_GRPC_SERVERS LLAMACPP_PARALLEL
-# should the log's reader die, or a file be at its limit, the backend goes on
+# should a file be at its limit, the backend goes on; should the log's reader not begin or die, somebody else reads,
+# because the backend's own script ends when it can't write
 trap '' PIPE XFSZ
 backend=$(choose_backend)
-exec > >(exec systemd-cat --identifier=slm-engine --level-prefix=false "$ENGINE_DIR/backend-log") 2>&1
+exec > >(systemd-cat --identifier=slm-engine --level-prefix=false "$ENGINE_DIR/backend-log" || exec cat >/dev/null) 2>&1
 # after the reader of the log, which must not hold what is locked
 if [[ -n ${SLM_ONLY_BACKEND:-} ]]; then
   # shellcheck source=/dev/null
