@@ -48,7 +48,7 @@ class Reading:
 
     @property
     def read_s(self) -> float:
-        """From sending to the first token. Before it come comments, and LocalAI's event that names the role."""
+        """From sending to the first token. Before it come comments, and LocalAI names the role."""
         return ttft_s(self.node.events())
 
 

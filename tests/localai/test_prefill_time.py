@@ -1,4 +1,4 @@
-"""LocalAI names the role at once and is silent then: its first event says nothing about the prompt's reading."""
+"""LocalAI names the role at once and is silent then: its first event says nothing of the prompt."""
 
 from __future__ import annotations
 
