@@ -237,6 +237,7 @@ def test_it_is_ready_when_its_model_has_answered_a_completion(localai: Guest) ->
         localai.run(ready, SLM_ENGINE_PORT=str(engine.port))
         [asked] = engine.asked
         assert (asked["model"], asked["max_tokens"]) == ("smollm2-135m-instruct", 1)
+        assert asked["messages"][0]["role"] == "system", "the template would put in a long one of its own"
         engine.tokens = 0
         assert localai.run(ready, check=False, SLM_ENGINE_PORT=str(engine.port)).returncode != 0
         engine.tokens, engine.key = 1, "another"
